@@ -1,0 +1,114 @@
+/** What every part says about a job. This file is a leaf: it imports nothing. */
+
+export type SchedulerName = 'slurm' | 'gridengine';
+
+/** One schedulable task: a Slurm job (an array task has a job id of its own) or one Grid Engine array task. */
+export interface JobKey {
+  readonly scheduler: SchedulerName;
+  /** Slurm: SLURM_JOB_ID (the raw id of this very task). Grid Engine: JOB_ID. */
+  readonly jobId: string;
+  /** Grid Engine task number, `1` for a job that is no array. Always `0` for Slurm. */
+  readonly task: string;
+}
+
+/** `slurm-17`, `gridengine-12.1`: the name of the job's runtime directory. */
+export function formatKey(key: JobKey): string {
+  return key.scheduler === 'slurm' ? `slurm-${key.jobId}` : `gridengine-${key.jobId}.${key.task}`;
+}
+
+/** Inverse of formatKey; undefined for anything else. */
+export function parseKey(text: string): JobKey | undefined {
+  const slurm = /^slurm-(\d+)$/.exec(text);
+  if (slurm) return { scheduler: 'slurm', jobId: slurm[1] as string, task: '0' };
+  const sge = /^gridengine-(\d+)\.(\d+)$/.exec(text);
+  if (sge) return { scheduler: 'gridengine', jobId: sge[1] as string, task: sge[2] as string };
+  return undefined;
+}
+
+export interface Rlimit {
+  readonly resource: number;
+  /** Bytes, seconds or counts as setrlimit(2) says; 2n ** 64n - 1n is unlimited. */
+  readonly soft: bigint;
+  readonly hard: bigint;
+}
+
+export interface TerminalSize {
+  readonly rows: number;
+  readonly columns: number;
+  readonly xPixels: number;
+  readonly yPixels: number;
+}
+
+export interface StdioDescriptor {
+  readonly fd: number;
+  readonly mode: bigint;
+  readonly device: bigint;
+  readonly inode: bigint;
+}
+
+/** One call of caddis-hook, parsed from its OPEN document. uid, gid and pid are checked against SO_PEERCRED-like facts by the server. */
+export interface HookCall {
+  readonly verb: string;
+  readonly args: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  readonly cwd: string;
+  readonly uid: number;
+  readonly gid: number;
+  readonly groups: readonly number[];
+  readonly umask: number;
+  readonly rlimits: readonly Rlimit[];
+  /** Host CPU numbers the caller may run on. */
+  readonly cpus: readonly number[];
+  readonly pid: number;
+  readonly nice: number;
+  readonly stdio: readonly StdioDescriptor[];
+  readonly terminal: TerminalSize | undefined;
+  readonly termios: Buffer | undefined;
+  /** Set when the client comes back to a session that it already has. */
+  readonly session: bigint | undefined;
+}
+
+/** What a job asked for, as far as its prolog knows. Undefined: not known yet, ask the step or the controller. */
+export interface JobRequest {
+  readonly key: JobKey;
+  /** How often this job was started before, as the scheduler counts; 0 the first time. */
+  readonly restartCount: number;
+  readonly user: string;
+  readonly uid: number;
+  readonly gid: number;
+  readonly cpus: number | undefined;
+  readonly memoryBytes: number | undefined;
+  /** How the memory was asked for, for messages: `--mem=512M`, `h_vmem=2G`. */
+  readonly memorySource: string | undefined;
+  readonly scratchBytes: number | undefined;
+  /** Partition (Slurm) or queue (Grid Engine). */
+  readonly queue: string;
+  /** What the user asked with --vm; undefined = nothing. */
+  readonly vm: 'on' | 'off' | undefined;
+  /** False for salloc, srun, --no-requeue, Grid Engine interactive jobs. */
+  readonly requeueable: boolean;
+  readonly jobName: string;
+  readonly workDir: string;
+}
+
+/** What the scheduler's own step process knows and the prolog does not (SPANK in slurmstepd). */
+export interface JobFacts {
+  readonly key: JobKey;
+  readonly memoryBytes: number | undefined;
+  readonly cpus: number | undefined;
+}
+
+/** How to start one step in the guest, worked out from the hook call by the scheduler's adapter. */
+export interface StepPlan {
+  /** What the step is called by its scheduler: `batch`, `0`, `interactive`, `petask 2`. */
+  readonly name: string;
+  readonly argv: readonly string[];
+  /** Program to execute if it differs from argv[0]. */
+  readonly program: string | undefined;
+  /** Look the program up in PATH of `env` as execvp does. */
+  readonly pathSearch: boolean;
+  readonly env: Readonly<Record<string, string>>;
+  readonly cwd: string;
+  /** Files of the host that must exist in the guest before the start (scripts in the scheduler's spool); read by caddisd after checking the owner. */
+  readonly carry: readonly { readonly path: string; readonly mode: number; readonly uid: number }[];
+}

@@ -1,0 +1,51 @@
+import type { HookCall, JobFacts, JobKey, JobRequest, StepPlan } from '../model/job.ts';
+
+/** What a hook client is told to print and with which status to exit. */
+export interface HookAnswer {
+  readonly exitCode: number;
+  /** For the user's output: only what the user must know. */
+  readonly stderr?: string;
+}
+
+/**
+ * One batch system, seen through its hooks. An adapter reads environments and command output and runs the scheduler's own commands;
+ * it drives no machine. Nothing outside `scheduler/slurm` and `scheduler/gridengine` knows which one it serves.
+ */
+export interface Scheduler {
+  /** Reads a prolog's environment. Throws BadHookCall naming the variable that is missing or malformed. */
+  readProlog(call: HookCall): JobRequest;
+  /** Reads an epilog's environment: which job, and whether the scheduler will run it again. */
+  readEpilog(call: HookCall): { readonly key: JobKey; readonly requeued: boolean };
+  /** The `facts` verb (SPANK). */
+  readFacts(call: HookCall): JobFacts;
+  /** Reads an `exec` call: how to start this step in the guest. */
+  readStep(call: HookCall): StepPlan;
+  /**
+   * Asks the controller what the prolog's environment does not say. At most one query per job start, after a random delay of up to `jitterMs`.
+   * Throws SchedulerUnavailable when there is no answer before `signal` aborts.
+   */
+  complete(request: JobRequest, options: { jitterMs: number; signal: AbortSignal }): Promise<JobRequest>;
+  /**
+   * Puts this very task back into the queue (or, if it cannot be requeued, fails it) with a reason an admin understands, and says how the
+   * prolog must answer so that no node is drained, no queue goes into E and no job is held.
+   */
+  refuse(request: JobRequest, reason: string, signal: AbortSignal): Promise<HookAnswer>;
+  /** Requeues or fails a job whose machine was lost while it ran. Returns how the job's steps should end. */
+  lost(request: JobRequest, reason: string, signal: AbortSignal): Promise<'requeued' | 'failing'>;
+  /** Is this job still known as running on this node? Undefined: no answer. Used after a restart of caddisd to find orphans. */
+  isRunning(key: JobKey, signal: AbortSignal): Promise<boolean | undefined>;
+  /** Takes this node out of service by name (`caddis: reason`), or puts it back if we took it out. Idempotent, rate limited by the caller. */
+  setNodeHealth(health: { ok: true } | { ok: false; reason: string }, signal: AbortSignal): Promise<void>;
+  /** Directories of the host's spool from which scripts may be carried into the guest. */
+  readonly spoolDirs: readonly string[];
+}
+
+/** A hook said something we cannot use; `message` names the variable and the value. */
+export class BadHookCall extends Error {
+  override name = 'BadHookCall';
+}
+
+/** The scheduler's controller gave no answer in time. */
+export class SchedulerUnavailable extends Error {
+  override name = 'SchedulerUnavailable';
+}
