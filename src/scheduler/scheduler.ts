@@ -1,3 +1,4 @@
+import type { RelayRule } from './relay.ts';
 import type { HookCall, JobFacts, JobKey, JobRequest, StepPlan } from '../model/job.ts';
 
 /** What a hook client is told to print and with which status to exit. */
@@ -36,6 +37,10 @@ export interface Scheduler {
   isRunning(key: JobKey, signal: AbortSignal): Promise<boolean | undefined>;
   /** Takes this node out of service by name (`caddis: reason`), or puts it back if we took it out. Idempotent, rate limited by the caller. */
   setNodeHealth(health: { ok: true } | { ok: false; reason: string }, signal: AbortSignal): Promise<void>;
+  /** Commands that are relayed when they are called inside a job. */
+  readonly relayCommands: readonly string[];
+  /** Rules for one of them; argv[0] is the command's bare name. */
+  relayRule(argv: readonly string[]): RelayRule;
   /** Directories of the host's spool from which scripts may be carried into the guest. */
   readonly spoolDirs: readonly string[];
 }

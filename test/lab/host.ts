@@ -36,7 +36,7 @@ export interface Lab {
 }
 
 /**
- * One batch system in the lab. `start` is called after hosts, storage, users and libvirtd are up; `stop` must work from a half-started state
+ * One batch system in the lab. `start` is called when hosts, users and home directories are there, beside the start of libvirtd, NFS and the store; `stop` must work from a half-started state
  * and is followed by a sweep that kills by recorded pid. `environment` is what a user's shell needs for the clients.
  */
 export interface LabScheduler {

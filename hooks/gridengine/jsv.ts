@@ -1,0 +1,28 @@
+import { createInterface } from 'node:readline';
+
+import { JsvProtocol } from './jsv/protocol.ts';
+
+// The JSV of a cell (jsv_url script:/usr/lib/caddis/gridengine/jsv): one process for each worker thread of sge_qmaster, as long as
+// that runs. An error ends one answer, never the process: without it no job could be submitted.
+const protocol = new JsvProtocol();
+
+createInterface({ input: process.stdin, crlfDelay: Number.POSITIVE_INFINITY })
+  .on('line', (line) => {
+    const { answers, quit } = safely(line);
+    if (answers.length > 0) process.stdout.write(`${answers.join('\n')}\n`);
+    if (quit) process.exit(0);
+  })
+  .on('close', () => process.exit(0));
+
+// The qmaster is gone when it no longer reads.
+process.stdout.on('error', () => process.exit(0));
+
+function safely(line: string): { readonly answers: readonly string[]; readonly quit: boolean } {
+  try {
+    return protocol.receive(line);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    process.stdout.write(`LOG ERROR caddis: ${reason.replaceAll('\n', ' ')}\n`);
+    return { answers: ['RESULT STATE ACCEPT'], quit: false };
+  }
+}

@@ -1,0 +1,102 @@
+/** A job at submission, as far as the JSV looks at it. */
+export interface Submission {
+  /** `-l` (hard): complex name to value as the user wrote it; flags without a value are TRUE. */
+  readonly hard: ReadonlyMap<string, string>;
+}
+
+/** What the site wants moved. */
+export interface JsvPolicy {
+  /** Complexes that ask for memory per slot, the strongest first. */
+  readonly memoryComplexes: readonly string[];
+  /** Our consumable, per slot. */
+  readonly memoryConsumable: string;
+  /** Complex that asks for scratch space. */
+  readonly scratchComplex: string;
+}
+
+export const defaultPolicy: JsvPolicy = {
+  memoryComplexes: ['h_vmem', 'mem_free', 'virtual_free'],
+  memoryConsumable: 'vm_mem',
+  scratchComplex: 'vm_tmp',
+};
+
+export type Decision =
+  | {
+      readonly state: 'correct';
+      /** The new hard list; undefined: unchanged. */
+      readonly hard: ReadonlyMap<string, string> | undefined;
+      readonly env: Readonly<Record<string, string>>;
+    }
+  | { readonly state: 'reject'; readonly reason: string };
+
+/** Shortcuts of Grid Engine's own complexes (complex(5)): users write either. */
+const SHORTCUTS: Readonly<Record<string, string>> = {
+  mf: 'mem_free',
+  vf: 'virtual_free',
+  vmm: 'vm_mem',
+  vmt: 'vm_tmp',
+};
+
+/** Prefixes of sge_types(1) memory_specifier: small letters are powers of 1000, capitals of 1024. */
+const FACTORS: Readonly<Record<string, number>> = {
+  '': 1,
+  k: 1e3,
+  m: 1e6,
+  g: 1e9,
+  t: 1e12,
+  K: 1024,
+  M: 1024 ** 2,
+  G: 1024 ** 3,
+  T: 1024 ** 4,
+};
+
+/**
+ * Takes h_vmem off the job, since it would become RLIMIT_AS of every hook, and asks for our consumable instead; tells the job's own
+ * prolog what was asked through its environment: `CADDIS_MEM="2147483648 h_vmem=2G"` (bytes per slot, the user's words) and
+ * `CADDIS_TMP="10737418240 vm_tmp=10G"`. mem_free and virtual_free are load values that pick a host, so they stay; without h_vmem they are also what the
+ * machine gets.
+ */
+export function decide(submission: Submission, policy: JsvPolicy = defaultPolicy): Decision {
+  const hard = new Map([...submission.hard].map(([name, value]) => [SHORTCUTS[name] ?? name, value]));
+  const { memoryConsumable, scratchComplex } = policy;
+  const memorySource = [memoryConsumable, ...policy.memoryComplexes].find((name) => isLimit(hard.get(name)));
+  const memory = readAmount(hard, memorySource);
+  const scratch = readAmount(hard, hard.has(scratchComplex) ? scratchComplex : undefined);
+  if ('wrong' in memory) return { state: 'reject', reason: memory.wrong };
+  if ('wrong' in scratch) return { state: 'reject', reason: scratch.wrong };
+
+  const moved = hard.has('h_vmem');
+  if (memorySource !== undefined && !hard.has(memoryConsumable) && moved)
+    hard.set(memoryConsumable, hard.get(memorySource) as string);
+  hard.delete('h_vmem');
+  return {
+    state: 'correct',
+    hard: moved ? hard : undefined,
+    // Both always, also when nothing was asked: else `qsub -v CADDIS_MEM=...` would give itself memory.
+    env: { CADDIS_MEM: memory.text, CADDIS_TMP: scratch.text },
+  };
+}
+
+function readAmount(
+  hard: ReadonlyMap<string, string>,
+  name: string | undefined,
+): { readonly text: string } | { readonly wrong: string } {
+  if (name === undefined) return { text: '0 none' };
+  const asked = hard.get(name) ?? '';
+  const bytes = parseMemory(asked);
+  if (bytes === undefined || bytes < 1)
+    return { wrong: `caddis: -l ${name}=${asked} is no size: write for example ${name}=2G` };
+  return { text: `${bytes} ${name}=${asked}` };
+}
+
+/** Bytes of a memory_specifier (sge_types(1)): `2G`, `1.5g`, `0x400`, `512`. Undefined if it is none. */
+export function parseMemory(text: string): number | undefined {
+  const match = /^(0x[0-9a-fA-F]+|\d+(?:\.\d*)?|\.\d+)([kKmMgGtT]?)$/.exec(text.trim());
+  if (!match) return undefined;
+  const bytes = Math.round(Number(match[1]) * (FACTORS[match[2] ?? ''] as number));
+  return Number.isSafeInteger(bytes) ? bytes : undefined;
+}
+
+function isLimit(value: string | undefined): boolean {
+  return value !== undefined && !/^infinity$/i.test(value);
+}

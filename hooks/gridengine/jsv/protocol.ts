@@ -1,0 +1,75 @@
+import { type Decision, decide, type Submission } from './decide.ts';
+
+/** Values of one job are at most a command line; more than this many lines is no job (bounds what garbage can make us keep). */
+const PARAMS_MAX = 1000;
+
+/**
+ * The JSV protocol (jsv(1)), one line in, lines out; no I/O. Whatever it is sent it answers a BEGIN with a RESULT: a JSV that stays silent
+ * holds up every submission of the cell.
+ */
+export class JsvProtocol {
+  #params = new Map<string, string>();
+  #open = false;
+
+  /** Answers one line. `quit`: the qmaster wants us to end. */
+  receive(line: string): { readonly answers: readonly string[]; readonly quit: boolean } {
+    const [command, rest] = splitWord(line.replace(/\r$/, ''));
+    switch (command) {
+      case 'START':
+        this.#params.clear();
+        this.#open = true;
+        return { answers: ['STARTED'], quit: false };
+      case 'PARAM':
+        if (this.#params.size < PARAMS_MAX) this.#params.set(...splitWord(rest));
+        return { answers: [], quit: false };
+      case 'BEGIN': {
+        const answers = this.#open ? answer(decide(submissionOf(this.#params))) : ['RESULT STATE ACCEPT'];
+        this.#open = false;
+        this.#params.clear();
+        return { answers, quit: false };
+      }
+      case 'QUIT':
+        return { answers: [], quit: true };
+      default:
+        // SEND and ENV need no answer, and an unknown word must not end the conversation.
+        return { answers: [], quit: false };
+    }
+  }
+}
+
+function answer(decision: Decision): string[] {
+  switch (decision.state) {
+    case 'reject':
+      return [`RESULT STATE REJECT ${decision.reason.replaceAll('\n', ' ')}`];
+    case 'correct': {
+      const lines: string[] = [];
+      if (decision.hard) lines.push(`PARAM l_hard ${formatList(decision.hard)}`.trimEnd());
+      for (const [name, value] of Object.entries(decision.env)) lines.push(`ENV ADD ${name} ${value}`);
+      return [...lines, 'RESULT STATE CORRECT'];
+    }
+  }
+}
+
+function submissionOf(params: ReadonlyMap<string, string>): Submission {
+  return { hard: parseList(params.get('l_hard')) };
+}
+
+/** `a=1,b` as a map; a name without a value is a flag that is TRUE. */
+function parseList(text = ''): Map<string, string> {
+  const items = text.split(',').filter((item) => item !== '');
+  return new Map(
+    items.map((item) => {
+      const at = item.indexOf('=');
+      return at < 0 ? [item, 'TRUE'] : [item.slice(0, at), item.slice(at + 1)];
+    }),
+  );
+}
+
+function formatList(list: ReadonlyMap<string, string>): string {
+  return [...list].map(([name, value]) => `${name}=${value}`).join(',');
+}
+
+function splitWord(text: string): [string, string] {
+  const at = text.indexOf(' ');
+  return at < 0 ? [text, ''] : [text.slice(0, at), text.slice(at + 1)];
+}

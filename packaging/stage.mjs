@@ -1,0 +1,55 @@
+// Lays the installed tree out under a directory: `node packaging/stage.mjs DESTDIR`. The packages and the lab use the same layout.
+import { chmod, cp, mkdir, symlink, rm } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+
+/** [from, to, mode] */
+const FILES = [
+  ['dist/caddisd.cjs', 'usr/lib/caddis/dist/caddisd.cjs', 0o755],
+  ['dist/caddis.cjs', 'usr/lib/caddis/dist/caddis.cjs', 0o755],
+  ['dist/caddis-jsv.cjs', 'usr/lib/caddis/dist/caddis-jsv.cjs', 0o755],
+  ['build/caddis-hook', 'usr/sbin/caddis-hook', 0o755],
+  ['build/caddis-hook', 'usr/lib/caddis/build/caddis-hook', 0o755],
+  ['build/caddis-init', 'usr/lib/caddis/build/caddis-init', 0o755],
+  ['build/caddis-stub', 'usr/lib/caddis/build/caddis-stub', 0o755],
+  ['build/spank_caddis.so', 'usr/lib/caddis/spank_caddis.so', 0o644],
+  ['hooks/slurm', 'usr/share/caddis/hooks/slurm', undefined],
+  ['hooks/gridengine', 'usr/share/caddis/hooks/gridengine', undefined],
+  ['packaging/systemd/caddisd.service', 'usr/lib/systemd/system/caddisd.service', 0o644],
+  ['README.md', 'usr/share/doc/caddis/README.md', 0o644],
+  ['docs', 'usr/share/doc/caddis/docs', undefined],
+];
+const LINKS = [
+  ['../lib/caddis/dist/caddisd.cjs', 'usr/sbin/caddisd'],
+  ['../lib/caddis/dist/caddis.cjs', 'usr/sbin/caddis'],
+];
+
+/** Copies the built files; throws when one is missing, since half a package is worse than none. */
+export async function stage(destination) {
+  for (const [from, to, mode] of FILES) {
+    const source = join(root, from);
+    if (!existsSync(source)) throw new Error(`${from} is missing: run "npm run build" first`);
+    const target = join(destination, to);
+    await mkdir(dirname(target), { recursive: true, mode: 0o755 });
+    await cp(source, target, { recursive: true, filter: (path) => !/\.(ts|c|h|o)$|Makefile$/.test(path) });
+    if (mode !== undefined) await chmod(target, mode);
+  }
+  for (const [target, path] of LINKS) {
+    const link = join(destination, path);
+    await mkdir(dirname(link), { recursive: true });
+    await rm(link, { force: true });
+    await symlink(target, link);
+  }
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const destination = process.argv[2];
+  if (!destination) {
+    console.error('usage: node packaging/stage.mjs DESTDIR');
+    process.exit(64);
+  }
+  await stage(destination);
+}

@@ -1,0 +1,30 @@
+import { existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+import { execa } from 'execa';
+
+import { CaddisError } from '../model/errors.ts';
+
+/** EX_UNAVAILABLE: what caddis-hook exits with when nobody listens (docs/hooks.md). */
+const UNREACHABLE = 69;
+
+/** The installed client, or the one that was built beside this bundle. */
+export function hookClient(): string {
+  if (process.env.CADDIS_HOOK) return process.env.CADDIS_HOOK;
+  const built = join(dirname(fileURLToPath(import.meta.url)), '../build/caddis-hook');
+  return existsSync(built) ? built : '/usr/sbin/caddis-hook';
+}
+
+/** Asks caddisd one thing through its root socket and returns what it prints. Throws CaddisError with its message. */
+export async function askDaemon(verb: string, args: readonly string[] = []): Promise<string> {
+  const result = await execa(hookClient(), ['--connect-timeout', '2', verb, ...args], {
+    reject: false,
+    timeout: 30_000,
+    stdin: 'ignore',
+  });
+  if (result.exitCode === 0) return result.stdout;
+  if (result.exitCode === UNREACHABLE)
+    throw new CaddisError('caddisd does not answer on this node: is it running ("systemctl status caddisd"), and are you root?');
+  throw new CaddisError(result.stderr.trim() || `caddis-hook ${verb} ended with ${String(result.exitCode ?? result.signal)}`);
+}

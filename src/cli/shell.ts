@@ -1,0 +1,33 @@
+import { execa } from 'execa';
+import type { CommandModule } from 'yargs';
+
+import { CaddisError } from '../model/errors.ts';
+import { parseKey } from '../model/job.ts';
+import { hookClient } from './hook.ts';
+
+export const shellCommand: CommandModule<object, { job: string; command: string[] | undefined }> = {
+  command: 'shell <job> [command..]',
+  describe: "a shell in a job's machine: root's for root, the owner's for its owner",
+  builder: (yargs) =>
+    yargs
+      .positional('job', { type: 'string', demandOption: true, describe: 'slurm-17, gridengine-12.1, 17, 12.1' })
+      .positional('command', { type: 'string', array: true, describe: 'a command instead of a login shell' }),
+  handler: async ({ job, command = [] }) => {
+    const key = keyOf(job);
+    const asRoot = process.getuid?.() === 0;
+    const result = await execa(hookClient(), ['--connect-timeout', '2', 'shell', key, ...command], {
+      stdio: 'inherit',
+      reject: false,
+      env: asRoot ? {} : { CADDIS_KEY: key },
+    });
+    process.exitCode = result.exitCode ?? 1;
+  },
+};
+
+/** `12.1` can only be Grid Engine's; a bare number is taken for Slurm's. */
+function keyOf(job: string): string {
+  const candidate = /^\d+$/.test(job) ? `slurm-${job}` : /^\d+\.\d+$/.test(job) ? `gridengine-${job}` : job;
+  if (!parseKey(candidate))
+    throw new CaddisError(`"${job}" is no job: write slurm-17, gridengine-12.1, or what "caddis status" shows`);
+  return candidate;
+}

@@ -1,0 +1,41 @@
+import type { CommandModule } from 'yargs';
+
+import type { MachineStatus, NodeStatus } from '../model/status.ts';
+import { formatBytes } from '../model/units.ts';
+import { askDaemon } from './hook.ts';
+import { table } from './table.ts';
+
+export const statusCommand: CommandModule<object, { json: boolean }> = {
+  command: 'status',
+  describe: "this node's machines and how they are",
+  builder: (yargs) => yargs.option('json', { type: 'boolean', default: false, describe: 'one JSON object' }),
+  handler: async ({ json }) => {
+    const text = await askDaemon('status');
+    if (json) console.log(text);
+    else console.log(render(JSON.parse(text) as NodeStatus));
+  },
+};
+
+function render(status: NodeStatus): string {
+  const head = [
+    `${status.host}: ${status.machines.length} ${status.machines.length === 1 ? 'machine' : 'machines'}, libvirt ${status.libvirt}, health ${status.health}`,
+    `acceleration ${status.acceleration} (${status.acceleration_reason}); image ${status.image}`,
+  ];
+  return [...head, '', table(['job', 'user', 'queue', 'phase', 'steps', 'cpus', 'memory', 'address', 'machine'], status.machines.map(row))].join(
+    '\n',
+  );
+}
+
+function row(machine: MachineStatus): string[] {
+  return [
+    machine.job,
+    machine.user,
+    machine.queue,
+    machine.link === 'up' ? machine.phase : `${machine.phase} (no agent)`,
+    String(machine.steps),
+    machine.cpus === null ? '-' : String(machine.cpus),
+    machine.memory_bytes === null ? '-' : formatBytes(machine.memory_bytes),
+    machine.address ?? '-',
+    machine.machine,
+  ];
+}

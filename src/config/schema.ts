@@ -1,0 +1,132 @@
+import * as z from 'zod';
+
+import { parseBytes } from '../model/units.ts';
+
+/** A size such as "512M", in bytes after parsing. */
+const bytes = z.union([z.number().int().nonnegative(), z.string()]).transform((value, context) => {
+  if (typeof value === 'number') return value;
+  try {
+    return parseBytes(value);
+  } catch (error) {
+    context.addIssue({ code: 'custom', message: (error as Error).message });
+    return z.NEVER;
+  }
+});
+const path = z.string().startsWith('/', 'must be an absolute path');
+const seconds = z.number().positive().max(86_400);
+
+const mount = z.strictObject({
+  /** File system type for mount(2): nfs4, ceph, tmpfs. */
+  type: z.string().regex(/^[a-z0-9]+$/),
+  source: z.string().min(1),
+  target: path,
+  /** `{address}` becomes the machine's own address. */
+  options: z.string().default(''),
+});
+
+/** caddis.toml. Every field has a default, so that an empty file is a valid configuration. See caddis.toml(5). */
+export const configSchema = z.strictObject({
+  run_dir: path.default('/run/caddis'),
+  state_dir: path.default('/var/lib/caddis'),
+  log_level: z.enum(['error', 'warn', 'info', 'debug']).default('info'),
+  log_file: path.optional(),
+
+  libvirt: z
+    .strictObject({
+      uri: z.string().default('qemu:///system'),
+      socket: path.default('/run/libvirt/libvirt-sock'),
+    })
+    .prefault({}),
+
+  vm: z
+    .strictObject({
+      image: z.string().default('default'),
+      images_dir: path.default('/var/lib/caddis/images'),
+      acceleration: z.enum(['auto', 'kvm', 'tcg']).default('auto'),
+      emulator: path.default('/usr/bin/qemu-system-x86_64'),
+      machine: z.string().default('q35'),
+      /** The user that QEMU runs as: owner of scratch disks. */
+      qemu_user: z.string().default('libvirt-qemu'),
+      base_memory: bytes.prefault('256M'),
+      /** Memory that is never given to guests: what the host itself and QEMU's own overhead need. */
+      reserve_memory: bytes.prefault('1G'),
+      /** 0 = the node's own number. */
+      cpus_max: z.number().int().nonnegative().default(0),
+      /** 0 = the node's own memory. */
+      memory_max: bytes.prefault(0),
+      cpu_quota_percent: z.number().int().min(10).max(100).default(100),
+      boot_timeout: seconds.default(60),
+      extra_kernel_arguments: z.string().default(''),
+    })
+    .prefault({}),
+
+  scratch: z
+    .strictObject({
+      dir: path.default('/var/lib/caddis/scratch'),
+      size: bytes.prefault('10G'),
+      read_bytes_per_second: bytes.prefault(0),
+      write_bytes_per_second: bytes.prefault(0),
+    })
+    .prefault({}),
+
+  network: z
+    .strictObject({
+      mode: z.enum(['bridge', 'none']).default('none'),
+      bridge: z.string().default('br0'),
+      /** First and last address for machines, e.g. "10.77.0.100-10.77.0.199". */
+      range: z
+        .string()
+        .regex(/^\d+\.\d+\.\d+\.\d+-\d+\.\d+\.\d+\.\d+$/)
+        .optional(),
+      prefix_length: z.number().int().min(8).max(30).default(24),
+      gateway: z.string().optional(),
+      dns: z.array(z.string()).default([]),
+      mtu: z.number().int().min(576).max(65_535).default(1500),
+      /** Where addresses are claimed: a directory that all nodes of the site share. */
+      claims_dir: path.default('/var/lib/caddis/addresses'),
+      inbound_kilobytes_per_second: z.number().int().nonnegative().default(0),
+      outbound_kilobytes_per_second: z.number().int().nonnegative().default(0),
+    })
+    .prefault({}),
+
+  storage: z
+    .strictObject({
+      /** Mount the network file systems that this host has mounted. */
+      auto: z.boolean().default(true),
+      mount: z.array(mount).default([]),
+    })
+    .prefault({}),
+
+  policy: z
+    .strictObject({
+      /** What happens to a job when no machine can be made for it. */
+      on_unavailable: z.enum(['requeue', 'native', 'fail']).default('requeue'),
+      /** Partitions or queues whose users may say --vm=off. */
+      allow_off: z.array(z.string()).default([]),
+      /** Partitions or queues whose jobs run without a machine. */
+      native: z.array(z.string()).default([]),
+      /** Seconds after which the processes of a step whose shim is gone are killed. */
+      lost_shim_grace: seconds.default(3),
+    })
+    .prefault({}),
+
+  slurm: z
+    .strictObject({
+      enabled: z.boolean().default(true),
+      bin_dir: path.default('/usr/bin'),
+      spool_dir: path.default('/var/spool/slurmd'),
+      environment: z.record(z.string(), z.string()).default({}),
+    })
+    .prefault({}),
+
+  gridengine: z
+    .strictObject({
+      enabled: z.boolean().default(true),
+      bin_dir: path.default('/usr/bin'),
+      spool_dir: path.default('/var/spool/gridengine/execd'),
+      environment: z.record(z.string(), z.string()).default({}),
+    })
+    .prefault({}),
+});
+
+export type Config = z.infer<typeof configSchema>;

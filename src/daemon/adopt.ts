@@ -1,0 +1,80 @@
+import { readdir } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+
+import { messageOf } from '../model/errors.ts';
+import { identityOf } from '../model/identity.ts';
+import { releaseStale } from '../vm/network/addresses.ts';
+import { installAntiSpoof } from '../vm/network/anti-spoof.ts';
+import { qemuProcess } from '../vm/qemu-process.ts';
+import { removeScratch } from '../vm/scratch.ts';
+import type { Daemon } from './daemon.ts';
+import { Guest } from './guest.ts';
+import { Job } from './job.ts';
+import { createPlaces, machinePlaces, recordQemu, sweepPlaces } from './places.ts';
+
+/** Bound on asking a scheduler whether a job is still its own. */
+const ASK_TIMEOUT_MS = 10_000;
+
+/**
+ * Builds the job table from what runs: the facts of every job sit in its domain's metadata. Machines whose prolog was never answered are ended (their hook has put the job
+ * back), what nobody owns any more is removed, and jobs that the scheduler has forgotten are ended.
+ */
+export async function adopt(daemon: Daemon): Promise<void> {
+  const { hypervisor, config } = daemon.context;
+  for (const { domain, facts } of await hypervisor.machines()) {
+    const scheduler = facts && daemon.schedulers.get(facts.key.scheduler);
+    if (!facts?.ready || !scheduler) {
+      daemon.log.warn(`ending ${domain.name}: ${facts ? 'it was being made when caddisd stopped' : 'it has no facts of ours'}`);
+      await hypervisor.destroy(domain);
+      continue;
+    }
+    const job = new Job({
+      facts,
+      scheduler,
+      places: machinePlaces(config.run_dir, facts.machine),
+      log: daemon.log,
+      identity: await identityOf(facts.request.uid),
+      execute: (job, step) => daemon.execute(job, step),
+    });
+    job.resources.domain = domain;
+    if (facts.address !== undefined) job.resources.address = facts.address;
+    if (facts.scratch !== undefined) job.resources.scratch = facts.scratch;
+    job.resources.guest = new Guest({ job, daemon });
+    await createPlaces(job.places, daemon.context.qemuOwner);
+    const qemu = await qemuProcess(job.machine);
+    if (qemu) await recordQemu(job.places, qemu.pid, qemu.startTicks);
+    daemon.jobs.add(job);
+    await job.dispatch({ type: 'machine-ready' });
+    job.log.info('machine adopted');
+  }
+  await sweep(daemon);
+}
+
+/** Ends the jobs that their scheduler does not know on this node any more: their epilog came while no caddisd ran. No answer changes nothing. */
+export async function endOrphans(daemon: Daemon): Promise<void> {
+  for (const job of daemon.jobs.all()) {
+    const running = await job.scheduler
+      .isRunning(job.key, AbortSignal.timeout(ASK_TIMEOUT_MS))
+      .catch(() => undefined);
+    if (running !== false) continue;
+    job.log.warn('the scheduler does not know this job on this node any more: ending its machine');
+    await job.dispatch({ type: 'orphaned' }).catch((error: unknown) => job.log.error(messageOf(error)));
+  }
+}
+
+/** Removes what machines that are gone have left on this node and in the store. */
+async function sweep(daemon: Daemon): Promise<void> {
+  const { config } = daemon.context;
+  const isAlive = (machine: string) => daemon.jobs.byMachine(machine) !== undefined;
+  const gone = await sweepPlaces(config.run_dir, isAlive);
+  for (const file of await readdir(config.scratch.dir).catch(() => [] as string[]))
+    if (!isAlive(file.replace(/\.img$/, ''))) await removeScratch(join(config.scratch.dir, file));
+  if (config.network.mode === 'bridge') {
+    const ports = daemon.jobs.all().flatMap(({ facts: { tap, mac, address } }) => (tap && mac && address ? [{ tap, mac, address }] : []));
+    await installAntiSpoof(ports);
+    const released = await releaseStale(config.network.claims_dir, hostname(), isAlive);
+    if (released.length > 0) daemon.log.info(`gave back addresses of machines that are gone: ${released.join(', ')}`);
+  }
+  if (gone.length > 0) daemon.log.info(`removed what was left of ${gone.join(', ')}`);
+}

@@ -1,0 +1,74 @@
+import { readFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
+
+import type { JobEvent, JobStep } from '../jobs/transitions.ts';
+import { messageOf } from '../model/errors.ts';
+import { releaseAddress } from '../vm/network/addresses.ts';
+import { denyPort } from '../vm/network/anti-spoof.ts';
+import { killQemu } from '../vm/qemu-process.ts';
+import { removeScratch } from '../vm/scratch.ts';
+import type { Daemon } from './daemon.ts';
+import type { Job } from './job.ts';
+import { linkJob, removePlaces, unlinkJob } from './places.ts';
+
+/** Bound on telling the scheduler that a machine was lost. */
+const REPORT_TIMEOUT_MS = 30_000;
+
+/** Carries out one step of a job's life. What must happen whatever fails (destroy, release) swallows and logs; the rest throws. */
+export async function execute(daemon: Daemon, job: Job, step: JobStep): Promise<JobEvent | undefined> {
+  const runDir = daemon.context.config.run_dir;
+  switch (step.do) {
+    case 'publish':
+      await daemon.openStepSocket(job);
+      await linkJob(runDir, job.key, job.machine);
+      return undefined;
+    case 'unpublish':
+      await unlinkJob(runDir, job.key, job.machine);
+      await daemon.closeStepSocket(job);
+      return undefined;
+    case 'end-steps':
+      await job.resources.guest?.endAll(step.reason);
+      return undefined;
+    case 'report-lost':
+      await report(job, step.reason);
+      return undefined;
+    case 'destroy':
+      await destroy(daemon, job);
+      return { type: 'destroyed' };
+    case 'release':
+      await release(daemon, job);
+      return undefined;
+  }
+}
+
+async function report(job: Job, reason: string): Promise<void> {
+  const outcome = await job.scheduler
+    .lost(job.request, reason, AbortSignal.timeout(REPORT_TIMEOUT_MS))
+    .catch((error: unknown) => `the scheduler was not told: ${messageOf(error)}`);
+  job.log.warn(`machine lost: ${reason}; job ${outcome}`);
+}
+
+/** libvirt ends the machine; if it does not answer, QEMU is killed by the pid that was recorded when it started. */
+async function destroy(daemon: Daemon, job: Job): Promise<void> {
+  const { domain, guest } = job.resources;
+  await guest?.close();
+  if (!domain) return;
+  await daemon.context.hypervisor.destroy(domain).catch(async (error: unknown) => {
+    job.log.warn(`libvirt did not end the machine (${messageOf(error)}); ending QEMU itself`);
+    const [pid, startTicks] = (await readFile(job.places.qemuPid, 'utf8').catch(() => '')).trim().split(' ');
+    if (pid && startTicks) await killQemu({ pid: Number(pid), startTicks });
+  });
+}
+
+async function release(daemon: Daemon, job: Job): Promise<void> {
+  const { config } = daemon.context;
+  const { address, scratch } = job.resources;
+  const { mac, tap } = job.facts;
+  if (scratch) await removeScratch(scratch);
+  if (address && mac && tap) {
+    await denyPort({ tap, mac, address });
+    await releaseAddress(config.network.claims_dir, address, { host: hostname(), machine: job.machine });
+  }
+  await removePlaces(job.places);
+  daemon.jobs.remove(job);
+}

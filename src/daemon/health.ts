@@ -1,0 +1,91 @@
+import type { Log } from './log.ts';
+import type { Scheduler } from '../scheduler/scheduler.ts';
+import { messageOf } from '../model/errors.ts';
+
+/** How often an unfit node is looked at again, and how long one look may take. */
+const PROBE_EVERY_MS = 5_000;
+const PROBE_TIMEOUT_MS = 10_000;
+
+export interface HealthOptions {
+  readonly schedulers: readonly Scheduler[];
+  /** What is wrong with the node now; undefined = nothing. */
+  readonly probe: (signal: AbortSignal) => Promise<string | undefined>;
+  readonly log: Log;
+}
+
+/**
+ * Takes the node out of service by name while it cannot make machines, and puts it back when it can again. What others have done to the node (an admin's drain) is left alone:
+ * the adapters see to that.
+ */
+export class NodeHealth {
+  readonly #options: HealthOptions;
+  #reason: string | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #stopped = false;
+  /** Reports go out one after the other, so that a recovery never overtakes the trouble before it. */
+  #reports: Promise<void> = Promise.resolve();
+
+  constructor(options: HealthOptions) {
+    this.#options = options;
+  }
+
+  get reason(): string | undefined {
+    return this.#reason;
+  }
+
+  /** Looks once and begins to watch; also ends a drain of ours that an earlier caddisd left. */
+  async start(): Promise<void> {
+    const reason = await this.#probe();
+    if (reason === undefined) this.#report();
+    else this.unfit(reason);
+    this.#schedule();
+  }
+
+  /** Every job on this node would fail: says so to the schedulers. */
+  unfit(reason: string): void {
+    if (this.#reason === reason) return;
+    this.#reason = reason;
+    this.#options.log.error(`node out of service: ${reason}`);
+    this.#report();
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+    await this.#reports;
+  }
+
+  #schedule(): void {
+    if (this.#stopped) return;
+    this.#timer = setTimeout(async () => {
+      const reason = await this.#probe();
+      if (reason !== undefined) this.unfit(reason);
+      else if (this.#reason !== undefined) {
+        this.#reason = undefined;
+        this.#options.log.info('node back in service');
+        this.#report();
+      }
+      this.#schedule();
+    }, PROBE_EVERY_MS);
+  }
+
+  async #probe(): Promise<string | undefined> {
+    try {
+      return await this.#options.probe(AbortSignal.timeout(PROBE_TIMEOUT_MS));
+    } catch (error) {
+      return messageOf(error);
+    }
+  }
+
+  #report(): void {
+    const reason = this.#reason;
+    const health = reason === undefined ? ({ ok: true } as const) : ({ ok: false, reason } as const);
+    this.#reports = this.#reports.then(async () => {
+      for (const scheduler of this.#options.schedulers) {
+        await scheduler.setNodeHealth(health, AbortSignal.timeout(PROBE_TIMEOUT_MS)).catch((error: unknown) => {
+          this.#options.log.warn(`could not tell the scheduler about this node: ${messageOf(error)}`);
+        });
+      }
+    });
+  }
+}

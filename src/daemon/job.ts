@@ -1,0 +1,126 @@
+import { INITIAL_STATE, type JobEvent, type JobState, type JobStep, transition } from '../jobs/transitions.ts';
+import type { Domain } from '../libvirt/index.ts';
+import { messageOf } from '../model/errors.ts';
+import type { Identity } from '../model/identity.ts';
+import { type JobKey, type JobRequest, formatKey } from '../model/job.ts';
+import type { Scheduler } from '../scheduler/scheduler.ts';
+import type { MachineFacts } from '../vm/metadata.ts';
+import type { Guest } from './guest.ts';
+import type { Log } from './log.ts';
+import type { MachinePlaces } from './places.ts';
+
+/** What a job holds on this node, filled in as its start goes on; whatever is set is given back at its end. */
+export interface JobResources {
+  domain?: Domain;
+  address?: string;
+  scratch?: string;
+  guest?: Guest;
+}
+
+export interface JobSizes {
+  cpus: number | undefined;
+  memoryBytes: number | undefined;
+  pluggedBytes: number;
+  /** MemTotal as the guest last said. */
+  totalBytes: number | undefined;
+  /** What the guest last said it could still give. */
+  availableBytes: number | undefined;
+}
+
+/** Carries out one step; an event that follows from it is taken at once. */
+export type Execute = (job: Job, step: JobStep) => Promise<JobEvent | undefined>;
+
+/** One incarnation of a job on this node: its state, its machine, and the executor of its transitions. */
+export class Job {
+  readonly key: JobKey;
+  readonly facts: MachineFacts;
+  readonly scheduler: Scheduler;
+  readonly places: MachinePlaces;
+  readonly log: Log;
+  readonly identity: Identity;
+  readonly resources: JobResources = {};
+  readonly sizes: JobSizes;
+  /** Host CPUs of the job, once a step has shown them. */
+  hostCpus: readonly number[] | undefined;
+  readonly startMs: Record<string, number> = {};
+  #state: JobState = INITIAL_STATE;
+  readonly #execute: Execute;
+  /** Steps are carried out one after the other, in the order of their events. */
+  #work: Promise<void> = Promise.resolve();
+  #turn: Promise<void> = Promise.resolve();
+
+  constructor(options: {
+    facts: MachineFacts;
+    scheduler: Scheduler;
+    places: MachinePlaces;
+    log: Log;
+    identity: Identity;
+    execute: Execute;
+  }) {
+    this.facts = options.facts;
+    this.key = options.facts.key;
+    this.scheduler = options.scheduler;
+    this.places = options.places;
+    this.identity = options.identity;
+    this.#execute = options.execute;
+    this.log = options.log.child({ job: formatKey(this.key), incarnation: options.facts.incarnation });
+    const { cpus, memoryBytes } = options.facts.request;
+    this.sizes = { cpus, memoryBytes, pluggedBytes: 0, totalBytes: undefined, availableBytes: undefined };
+  }
+
+  get state(): JobState {
+    return this.#state;
+  }
+
+  get machine(): string {
+    return this.facts.machine;
+  }
+
+  get request(): JobRequest {
+    const { request } = this.facts;
+    return {
+      ...request,
+      key: this.key,
+      cpus: request.cpus,
+      memoryBytes: request.memoryBytes,
+      memorySource: request.memorySource,
+      scratchBytes: request.scratchBytes,
+      vm: request.vm,
+    };
+  }
+
+  /** Runs `work` alone: growth is asked for by every step of a job, often at the same time. */
+  exclusive<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#turn.then(work);
+    this.#turn = result.then(
+      () => undefined,
+      () => undefined,
+    );
+    return result;
+  }
+
+  /** Takes an event; resolves when its steps, and those of all events before it, have been carried out. */
+  dispatch(event: JobEvent): Promise<void> {
+    const steps = this.#advance(event);
+    const work = this.#work.then(() => this.#carryOut(steps));
+    this.#work = work.catch((error: unknown) => {
+      this.log.error(`a step of this job failed: ${messageOf(error)}`);
+    });
+    return work;
+  }
+
+  #advance(event: JobEvent): readonly JobStep[] {
+    const before = this.#state.phase;
+    const { state, steps } = transition(this.#state, event);
+    this.#state = state;
+    if (before !== state.phase) this.log.info(`${before} -> ${state.phase} (${event.type})`);
+    return steps;
+  }
+
+  async #carryOut(steps: readonly JobStep[]): Promise<void> {
+    for (const step of steps) {
+      const next = await this.#execute(this, step);
+      if (next) await this.#carryOut(this.#advance(next));
+    }
+  }
+}

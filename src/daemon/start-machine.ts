@@ -1,0 +1,241 @@
+import { randomBytes, randomUUID } from 'node:crypto';
+import { hostname } from 'node:os';
+
+import type { Config } from '../config/schema.ts';
+import type { SetupDocument } from '../guest/protocol/machine-documents.ts';
+import { CaddisError, NodeUnfit, isNodeUnfit, messageOf } from '../model/errors.ts';
+import { MiB, formatBytes } from '../model/units.ts';
+import { QEMU_OVERHEAD_BYTES, type NodeCapacity, admitMemory } from '../vm/capacity.ts';
+import { memoryToPlug } from '../vm/grow.ts';
+import { type GuestMount, guestMounts, withAddress } from '../vm/host-mounts.ts';
+import { type Hypervisor, unfit } from '../vm/hypervisor.ts';
+import { metadataXml } from '../vm/metadata.ts';
+import { claimAddress, macOf, parseRange } from '../vm/network/addresses.ts';
+import { allowPort, tapName } from '../vm/network/anti-spoof.ts';
+import { qemuProcess } from '../vm/qemu-process.ts';
+import { createScratch } from '../vm/scratch.ts';
+import { type Acceleration, type BaseShape, domainXml } from '../vm/shape.ts';
+import { Guest } from './guest.ts';
+import type { Job } from './job.ts';
+import { createPlaces, recordQemu } from './places.ts';
+
+/** What every start on this node has in common. */
+export interface NodeContext {
+  readonly config: Config;
+  readonly hypervisor: Hypervisor;
+  readonly shape: BaseShape;
+  readonly acceleration: Acceleration;
+  readonly capacity: NodeCapacity;
+  readonly qemuOwner: { readonly uid: number; readonly gid: number };
+}
+
+/** Serial of the scratch disk, by which the guest finds it. */
+const SCRATCH_SERIAL = 'caddis-scratch';
+/** How long plugged memory and CPUs may take to show in the guest; 2 GiB took half a second (facts: "Clones"). */
+const GROW_TIMEOUT_MS = 30_000;
+/** How often the size is corrected when the guest offers less than was worked out. */
+const GROW_ATTEMPTS = 3;
+
+export function newMachineName(): string {
+  return `caddis-${randomBytes(6).toString('hex')}`;
+}
+
+/**
+ * Makes a job's machine: base boot, then scratch disk and NIC by hotplug, set-up, growth to what is known of the request. Whatever it takes is noted in `job.resources` at
+ * once, so that the job's end gives it back whatever happened here. Throws NodeUnfit with the reason for which the job goes back to the queue.
+ */
+export async function startMachine(context: NodeContext, job: Job, signal: AbortSignal): Promise<void> {
+  const { config, hypervisor } = context;
+  const { request } = job.facts;
+  const lap = stopwatch(job.startMs);
+  const overhead = QEMU_OVERHEAD_BYTES[context.acceleration];
+  await admitMemory((request.memoryBytes ?? config.vm.base_memory) + overhead, config.vm.reserve_memory);
+  await createPlaces(job.places, context.qemuOwner);
+  const [, mounts] = await Promise.all([takeNetwork(context, job), guestMounts(config.storage), takeScratch(context, job)]);
+  lap('prepare');
+
+  const domain = await hypervisor.create(machineXml(context, job), signal).catch((error: unknown) => {
+    throw unfit('libvirt could not start a machine', error);
+  });
+  job.resources.domain = domain;
+  const qemu = await qemuProcess(job.machine);
+  if (qemu) await recordQemu(job.places, qemu.pid, qemu.startTicks);
+  lap('define');
+
+  const guest = new Guest({ control: job.places.control, bulk: job.places.bulk, log: job.log });
+  job.resources.guest = guest;
+  await guest.up(config.vm.boot_timeout * 1000, signal).catch((error: unknown) => {
+    throw new NodeUnfit(
+      `the guest's agent did not answer within ${config.vm.boot_timeout} s (vm.boot_timeout): ${messageOf(error)}`,
+      { wholeNode: false, cause: error },
+    );
+  });
+  lap('boot');
+
+  await plugDevices(context, job);
+  lap('plug');
+  const setup = await guest.setup(
+    setupDocument(context, job, mounts),
+    { timeoutMs: GROW_TIMEOUT_MS, signal },
+  );
+  job.sizes.availableBytes = setup.memAvailableBytes;
+  job.sizes.totalBytes = setup.memTotalBytes;
+  job.log.debug('guest set up', setup.timingsMs);
+  lap('setup');
+  await grow(context, job, { cpus: job.sizes.cpus, memoryBytes: job.sizes.memoryBytes }, signal);
+  lap('grow');
+}
+
+/**
+ * Grows a running machine to these sizes (undefined: leave). Throws NodeUnfit when the node or its maxima do not allow it, or the guest does not show it in time.
+ */
+export async function grow(
+  context: NodeContext,
+  job: Job,
+  wanted: { cpus: number | undefined; memoryBytes: number | undefined },
+  signal: AbortSignal,
+): Promise<void> {
+  const { domain, guest } = job.resources;
+  if (!domain || !guest) throw new CaddisError('the machine is not there yet');
+  const { shape, hypervisor } = context;
+  const cpus = Math.min(wanted.cpus ?? 1, shape.maxCpus);
+  if (wanted.cpus !== undefined && wanted.cpus > shape.maxCpus)
+    throw new NodeUnfit(`the job has ${wanted.cpus} CPUs, this node's machines at most ${shape.maxCpus} (vm.cpus_max)`, {
+      wholeNode: false,
+    });
+  if (cpus > 1) await hypervisor.setVcpus(domain, cpus);
+  if (context.config.vm.cpu_quota_percent < 100) await hypervisor.setCpuQuota(domain, context.config.vm.cpu_quota_percent);
+
+  const memoryBytes = wanted.memoryBytes ?? 0;
+  for (let attempt = 0; attempt < GROW_ATTEMPTS; attempt++) {
+    const available = job.sizes.availableBytes ?? 0;
+    const plug = memoryToPlug(memoryBytes, { pluggedBytes: job.sizes.pluggedBytes, availableBytes: available });
+    if (plug > shape.maxMemoryBytes - shape.baseMemoryBytes)
+      throw new NodeUnfit(
+        `the job's ${formatBytes(memoryBytes)} do not fit into a machine of this node: at most ${formatBytes(shape.maxMemoryBytes)} (vm.memory_max)`,
+        { wholeNode: false },
+      );
+    const growing = plug > job.sizes.pluggedBytes;
+    if (growing) {
+      await admitMemory(plug - job.sizes.pluggedBytes, context.config.vm.reserve_memory);
+      await hypervisor.requestMemory(domain, plug);
+    }
+    if (!growing && attempt > 0) break;
+    // The guest is done when it shows this much; what it loses to page structures stays in its total.
+    const total = growing ? (job.sizes.totalBytes ?? 0) + plug - job.sizes.pluggedBytes : 0;
+    const done = await guest.resize(
+      { cpus, memoryBytes: total, jobMemoryBytes: memoryBytes },
+      { timeoutMs: GROW_TIMEOUT_MS, signal },
+    );
+    job.sizes.pluggedBytes = plug;
+    job.sizes.totalBytes = done.memTotalBytes;
+    job.sizes.availableBytes = done.memAvailableBytes;
+    if ((done.memAvailableBytes ?? 0) >= memoryBytes) break;
+  }
+  if ((job.sizes.availableBytes ?? 0) < memoryBytes)
+    throw new NodeUnfit(
+      `the machine offers ${formatBytes(job.sizes.availableBytes ?? 0)} of the ${formatBytes(memoryBytes)} that the job asked for`,
+      { wholeNode: false },
+    );
+  job.sizes.cpus = wanted.cpus ?? job.sizes.cpus;
+  job.sizes.memoryBytes = wanted.memoryBytes ?? job.sizes.memoryBytes;
+}
+
+async function takeNetwork({ config }: NodeContext, job: Job): Promise<void> {
+  const { network } = config;
+  if (network.mode === 'none') return;
+  if (network.range === undefined)
+    throw new NodeUnfit('network.mode is "bridge" but network.range is not set in caddis.toml', { wholeNode: true });
+  const address = await claimAddress(network.claims_dir, parseRange(network.range), {
+    host: hostname(),
+    machine: job.machine,
+  });
+  job.resources.address = address;
+  Object.assign(job.facts, { address, mac: macOf(address), tap: tapName(job.machine) });
+}
+
+async function takeScratch({ config, qemuOwner }: NodeContext, job: Job): Promise<void> {
+  const bytes = job.facts.request.scratchBytes ?? config.scratch.size;
+  const disk = await createScratch(config.scratch.dir, job.machine, Math.max(bytes, 64 * MiB), qemuOwner);
+  job.resources.scratch = disk.path;
+  Object.assign(job.facts, { scratch: disk.path });
+}
+
+function machineXml({ shape }: NodeContext, job: Job): string {
+  return domainXml(shape, {
+    name: job.machine,
+    uuid: randomUUID(),
+    controlSocket: job.places.control,
+    bulkSocket: job.places.bulk,
+    consoleLog: job.places.console,
+    metadata: metadataXml(job.facts),
+  });
+}
+
+async function plugDevices({ config, hypervisor }: NodeContext, job: Job): Promise<void> {
+  const { domain, scratch } = job.resources;
+  const { address, mac, tap } = job.facts;
+  if (!domain || !scratch) throw new CaddisError('nothing to plug devices into');
+  try {
+    await hypervisor.attachScratch(domain, {
+      path: scratch,
+      serial: SCRATCH_SERIAL,
+      limits: {
+        readBytesPerSecond: config.scratch.read_bytes_per_second,
+        writeBytesPerSecond: config.scratch.write_bytes_per_second,
+      },
+    });
+    if (address === undefined || mac === undefined || tap === undefined) return;
+    await allowPort({ tap, mac, address });
+    await hypervisor.attachNic(domain, {
+      bridge: config.network.bridge,
+      mac,
+      tap,
+      inboundKilobytesPerSecond: config.network.inbound_kilobytes_per_second,
+      outboundKilobytesPerSecond: config.network.outbound_kilobytes_per_second,
+    });
+  } catch (error) {
+    if (isNodeUnfit(error)) throw error;
+    throw unfit('libvirt could not plug in a device', error);
+  }
+}
+
+function setupDocument({ config }: NodeContext, job: Job, mounts: readonly GuestMount[]): SetupDocument {
+  const { network } = config;
+  const { address, mac } = job.facts;
+  const net =
+    address === undefined || mac === undefined
+      ? undefined
+      : [
+          `mac=${mac} address=${address}/${network.prefix_length} mtu=${network.mtu}`,
+          ...(network.gateway === undefined ? [] : [`gateway=${network.gateway}`]),
+          ...network.dns.map((server) => `dns=${server}`),
+        ].join(' ');
+  return {
+    hostname: hostname(),
+    clockNs: BigInt(Date.now()) * 1_000_000n,
+    scratchSerial: SCRATCH_SERIAL,
+    net,
+    mounts: mounts.map((mount) => withAddress(mount, address)),
+    passwd: [job.identity.passwd],
+    groupLines: job.identity.groupLines,
+    cpus: 1,
+    memoryBytes: 0,
+    directories: [],
+    files: [],
+    nfsId: job.machine,
+    seed: randomBytes(32),
+    stubs: job.scheduler.relayCommands.map((command) => `/usr/bin/${command}`),
+    hosts: `${address ?? '127.0.1.1'} ${hostname()}\n`,
+    binds: [],
+  };
+}
+
+function stopwatch(times: Record<string, number>): (name: string) => void {
+  let last = performance.now();
+  return (name) => {
+    const now = performance.now();
+    times[name] = Math.round(now - last);
+    last = now;
+  };
+}

@@ -1,0 +1,63 @@
+import { open, realpath } from 'node:fs/promises';
+import { cpus } from 'node:os';
+import { sep } from 'node:path';
+
+import type { CarriedFile } from '../guest/protocol/start-document.ts';
+import { CaddisError, messageOf } from '../model/errors.ts';
+import type { Identity } from '../model/identity.ts';
+import type { HookCall, StepPlan } from '../model/job.ts';
+import { MiB } from '../model/units.ts';
+
+/** Slurm's own bound is 4 MiB (MAX_BATCH_SCRIPT_SIZE); Grid Engine has none worth naming. */
+const SCRIPT_MAX_BYTES = 4 * MiB;
+
+/**
+ * Reads the files that a plan wants carried. caddisd reads as root, so that only regular files below the scheduler's spool that belong to the job's user
+ * (or to the scheduler) are taken, by their real path. Throws CaddisError naming the file.
+ */
+export async function readCarried(
+  plan: StepPlan,
+  spoolDirs: readonly string[],
+  owner: Identity,
+): Promise<CarriedFile[]> {
+  return Promise.all(plan.carry.map((file) => readOne(file, spoolDirs, owner)));
+}
+
+async function readOne(
+  file: StepPlan['carry'][number],
+  spoolDirs: readonly string[],
+  owner: Identity,
+): Promise<CarriedFile> {
+  try {
+    const real = await realpath(file.path);
+    const roots = await Promise.all(spoolDirs.map((dir) => realpath(dir).catch(() => dir)));
+    if (!roots.some((root) => real.startsWith(root + sep)))
+      throw new CaddisError(`it is not below ${spoolDirs.join(' or ')}`);
+    const handle = await open(real, 'r');
+    try {
+      const stat = await handle.stat();
+      if (!stat.isFile()) throw new CaddisError('it is no regular file');
+      if (stat.size > SCRIPT_MAX_BYTES) throw new CaddisError(`it has ${stat.size} bytes, more than ${SCRIPT_MAX_BYTES}`);
+      const content = await handle.readFile();
+      return { path: file.path, mode: file.mode, uid: owner.uid, gid: owner.gid, content };
+    } finally {
+      await handle.close();
+    }
+  } catch (error) {
+    throw new CaddisError(`cannot carry ${file.path} into the job's machine: ${messageOf(error)}`);
+  }
+}
+
+/**
+ * Which vCPUs a step may use. The scheduler binds steps to host CPUs; a machine has as many vCPUs as the job has CPUs. The job's host CPUs, sorted, are vCPU 0, 1, ...: a step
+ * that is bound to some of them gets the same places. Empty: no bound, or one that says nothing about the machine.
+ */
+export function vcpusOf(
+  call: HookCall,
+  job: { hostCpus: readonly number[] | undefined; vcpus: number },
+): number[] {
+  if (call.cpus.length === 0 || call.cpus.length >= job.vcpus || call.cpus.length >= cpus().length) return [];
+  const places = job.hostCpus;
+  if (places === undefined || places.length !== job.vcpus) return call.cpus.map((_, i) => i);
+  return call.cpus.map((cpu) => places.indexOf(cpu)).filter((place) => place >= 0);
+}

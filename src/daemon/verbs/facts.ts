@@ -1,0 +1,35 @@
+import { messageOf } from '../../model/errors.ts';
+import type { HookCall } from '../../model/job.ts';
+import type { HookAnswer, Scheduler } from '../../scheduler/scheduler.ts';
+import type { Daemon } from '../daemon.ts';
+import { grow } from '../start-machine.ts';
+
+/**
+ * What slurmstepd knows and the prolog did not: memory and CPUs. Sent before the first task of every step; the machine grows once. A failure fails the step: without
+ * this the job would run in a machine of the wrong size.
+ */
+export async function facts(daemon: Daemon, scheduler: Scheduler, call: HookCall, signal: AbortSignal): Promise<HookAnswer> {
+  const said = scheduler.readFacts(call);
+  const job = daemon.jobs.current(said.key);
+  if (!job) return { exitCode: 0 };
+  try {
+    await job.exclusive(async () => {
+      const wanted = {
+        cpus: larger(said.cpus, job.sizes.cpus),
+        memoryBytes: larger(said.memoryBytes, job.sizes.memoryBytes),
+      };
+      if (wanted.cpus !== undefined || wanted.memoryBytes !== undefined) await grow(daemon.context, job, wanted, signal);
+    });
+    return { exitCode: 0 };
+  } catch (error) {
+    const reason = messageOf(error);
+    job.log.error(`could not be grown: ${reason}`);
+    await job.dispatch({ type: 'machine-lost', reason });
+    return { exitCode: 1, stderr: `caddis: ${reason}\n` };
+  }
+}
+
+/** The larger value if it is news, else undefined. */
+function larger(said: number | undefined, now: number | undefined): number | undefined {
+  return said !== undefined && (now === undefined || said > now) ? said : undefined;
+}

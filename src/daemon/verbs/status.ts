@@ -1,0 +1,44 @@
+import { hostname } from 'node:os';
+
+import type { MachineStatus, NodeStatus } from '../../model/status.ts';
+import { formatKey } from '../../model/job.ts';
+import type { Daemon } from '../daemon.ts';
+import type { Job } from '../job.ts';
+import { qemuProcess } from '../../vm/qemu-process.ts';
+
+export async function status(daemon: Daemon): Promise<NodeStatus> {
+  return {
+    host: hostname(),
+    version: daemon.version,
+    acceleration: daemon.context.acceleration,
+    acceleration_reason: daemon.accelerationReason,
+    libvirt: daemon.context.hypervisor.isUp ? 'up' : 'down',
+    image: daemon.imageId,
+    health: daemon.health.reason ?? 'ok',
+    uptime_seconds: Math.round(process.uptime()),
+    resident_bytes: process.memoryUsage.rss(),
+    machines: await Promise.all(daemon.jobs.all().map(machineStatus)),
+  };
+}
+
+async function machineStatus(job: Job): Promise<MachineStatus> {
+  return {
+    job: formatKey(job.key),
+    job_name: job.facts.request.jobName,
+    user: job.facts.request.user,
+    queue: job.facts.request.queue,
+    incarnation: job.facts.incarnation,
+    machine: job.machine,
+    phase: job.state.phase,
+    link: job.resources.guest?.isUp ? 'up' : 'down',
+    steps: job.state.steps,
+    cpus: job.sizes.cpus ?? null,
+    memory_bytes: job.sizes.memoryBytes ?? null,
+    memory_available_bytes: job.sizes.availableBytes ?? null,
+    address: job.facts.address ?? null,
+    qemu_pid: (await qemuProcess(job.machine))?.pid ?? null,
+    boot_path: 'base',
+    started_at: job.facts.startedAt,
+    start_ms: job.startMs,
+  };
+}

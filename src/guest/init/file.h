@@ -1,0 +1,21 @@
+/* Small files whole: /proc, /sys and configuration. */
+#ifndef CADDIS_FILE_H
+#define CADDIS_FILE_H
+
+#include <stddef.h>
+#include <sys/types.h>
+
+/* Reads at most size-1 bytes and terminates them; returns the length or -1 with errno (text is then empty). */
+ssize_t file_read(const char *path, char *text, size_t size);
+/* One write(2) of `text` into an existing file; 0 or -1 with errno. */
+int file_write(const char *path, const char *text);
+/* Makes every missing directory above `path` (mode 0755). */
+void file_parents(const char *path);
+/* mkdir -p with `mode` for the last one; 0 also when it is there. */
+int file_directory(const char *path, mode_t mode);
+/* Creates or replaces `path` with `length` bytes and `mode`; 0 or -1 with errno. */
+int file_put(const char *path, const void *bytes, size_t length, mode_t mode);
+/* Copies a file; 0 or -1 with errno. */
+int file_copy(const char *from, const char *to, mode_t mode);
+
+#endif

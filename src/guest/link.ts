@@ -1,0 +1,257 @@
+import { EventEmitter, once } from 'node:events';
+
+import { LinkPort } from './link/port.ts';
+import { Requests } from './link/requests.ts';
+import { documentFrames } from './protocol/document-frames.ts';
+import { type Frame, frameOf, payloadOf } from './protocol/frame.ts';
+import { newGeneration, Port, type PortNumber } from './protocol/hello.ts';
+import {
+  encodeResize,
+  encodeSetup,
+  type GuestPressure,
+  parsePressure,
+  type SetupDocument,
+  type SetupResult,
+} from './protocol/machine-documents.ts';
+import { FrameType, LogLevels, ProtocolError } from './protocol/types.ts';
+
+export type GuestLogLevel = (typeof LogLevels)[number];
+
+export interface GuestLinkEvents {
+  /** Both ports answered: sessions may be attached. */
+  up: [generation: number];
+  /** The link broke; it reconnects by itself. Only between two `up`. */
+  down: [reason: string];
+  /** A session frame (OPEN and above). */
+  frame: [frame: Frame];
+  pressure: [pressure: GuestPressure];
+  log: [level: GuestLogLevel, text: string];
+  /** Each failed attempt to connect or broken connection, for the log. */
+  broken: [reason: string];
+  /** After `send` said false. */
+  drain: [];
+}
+
+/** What a session router needs of a link: tests put a fake in its place. */
+export interface SessionLink {
+  readonly isUp: boolean;
+  /** False: congested, pause and wait for `drain`. Dropped while the link is down. */
+  send(frame: Frame): boolean;
+  /** Breaks the link because the guest broke the protocol; it comes up again with a new generation. */
+  reset(reason: string): void;
+  on<K extends 'up' | 'down' | 'frame' | 'drain'>(
+    event: K,
+    listener: (...args: GuestLinkEvents[K]) => void,
+  ): unknown;
+}
+
+export interface RequestOptions {
+  readonly timeoutMs: number;
+  readonly signal?: AbortSignal;
+}
+
+/** Reconnects are cheap (3-5 ms, facts/vm.md): begin quickly, and do not spin when QEMU is gone or a guest misbehaves. */
+const BACKOFF_FIRST_MS = 10;
+const BACKOFF_MOST_MS = 1000;
+/** A link that held this long was sound: the next break is retried at once again. */
+const SOUND_AFTER_MS = 5000;
+/** Log lines that a guest may send per second. */
+const LOGS_PER_SECOND = 100;
+const LOG_MAX_BYTES = 2048;
+
+/** The link to one guest: both ports, re-established until `close`. */
+export class GuestLink extends EventEmitter<GuestLinkEvents> implements SessionLink {
+  readonly #paths: Readonly<Record<PortNumber, string>>;
+  readonly #requests = new Requests();
+  #ports: Record<PortNumber, LinkPort> | undefined;
+  #ready = new Set<PortNumber>();
+  #up = false;
+  #upSinceMs = 0;
+  #backoffMs = BACKOFF_FIRST_MS;
+  #retry: NodeJS.Timeout | undefined;
+  #closed = false;
+  #generation = 0;
+  #logSecond = 0;
+  #logCount = 0;
+
+  /** `controlPath`, `bulkPath`: the unix sockets on which QEMU listens for the two ports. Nothing happens before `open`. */
+  constructor(options: { readonly controlPath: string; readonly bulkPath: string }) {
+    super();
+    this.#paths = { [Port.Control]: options.controlPath, [Port.Bulk]: options.bulkPath };
+  }
+
+  get isUp(): boolean {
+    return this.#up;
+  }
+
+  open(): void {
+    if (!this.#closed && !this.#ports) this.#connect();
+  }
+
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#retry);
+    this.#drop('closed');
+    this.#requests.failAll(new Error('the link to the guest was closed'));
+  }
+
+  /** Resolves when the link is up. Rejects with the last reason when it is not within `timeoutMs`. */
+  async ready({ timeoutMs, signal }: RequestOptions): Promise<void> {
+    if (this.#up) return;
+    let last = 'no answer from the guest';
+    const note = (reason: string) => {
+      last = reason;
+    };
+    const timeout = AbortSignal.timeout(timeoutMs);
+    this.on('broken', note);
+    try {
+      await once(this, 'up', { signal: signal ? AbortSignal.any([signal, timeout]) : timeout });
+    } catch (error) {
+      signal?.throwIfAborted();
+      throw new Error(`the guest's agent did not answer within ${timeoutMs} ms: ${last}`, { cause: error });
+    } finally {
+      this.off('broken', note);
+    }
+  }
+
+  send(frame: Frame): boolean {
+    if (!this.#ports || !this.#up) return true;
+    return this.#ports[portOf(frame.type)].sendFrame(frame);
+  }
+
+  reset(reason: string): void {
+    if (this.#ports) this.#broke(new ProtocolError(reason));
+  }
+
+  /** Prepares the machine for its job. Rejects with the guest's message, after `timeoutMs`, or when the link breaks meanwhile. */
+  setup(document: SetupDocument, options: RequestOptions): Promise<SetupResult> {
+    return this.#ask(FrameType.Setup, encodeSetup(document), options);
+  }
+
+  /** Brings plugged CPUs and memory into use. Rejects as `setup` does. */
+  resize(
+    document: { readonly cpus: number; readonly memoryBytes: number },
+    options: RequestOptions,
+  ): Promise<SetupResult> {
+    return this.#ask(FrameType.Resize, encodeResize(document), options);
+  }
+
+  /** Round trip over the control port, in milliseconds. */
+  async ping(options: RequestOptions): Promise<number> {
+    const began = performance.now();
+    const { id, answer } = this.#requests.ping(options);
+    this.#sendNow(frameOf({ type: FrameType.Ping, offset: id }));
+    await answer;
+    return performance.now() - began;
+  }
+
+  /** Sets the guest's real-time clock; default is the host's. */
+  setClock(nanoseconds: bigint = BigInt(Date.now()) * 1_000_000n): void {
+    this.#sendNow(frameOf({ type: FrameType.Clock, offset: nanoseconds }));
+  }
+
+  /** Asks the guest to end: kill the sessions, sync, power off. */
+  powerOff(): void {
+    this.#sendNow(frameOf({ type: FrameType.PowerOff }));
+  }
+
+  #ask(type: number, document: Buffer, options: RequestOptions): Promise<SetupResult> {
+    const { id, answer } = this.#requests.setup(options);
+    for (const frame of documentFrames(type, id, document)) this.#sendNow(frame);
+    return answer;
+  }
+
+  #sendNow(frame: Frame): void {
+    this.#ports?.[Port.Control].sendFrame(frame);
+  }
+
+  #connect(): void {
+    const generation = newGeneration();
+    this.#generation = generation;
+    this.#ready = new Set();
+    const port = (number: PortNumber) =>
+      new LinkPort(this.#paths[number], number, generation, {
+        ready: () => this.#portReady(number),
+        frame: (frame) => this.#take(number, frame),
+        broken: (reason) => this.#broke(reason),
+        drained: () => this.emit('drain'),
+      });
+    this.#ports = { [Port.Control]: port(Port.Control), [Port.Bulk]: port(Port.Bulk) };
+  }
+
+  #portReady(number: PortNumber): void {
+    this.#ready.add(number);
+    if (this.#up || this.#ready.size < 2) return;
+    this.#up = true;
+    this.#upSinceMs = performance.now();
+    this.emit('up', this.#generation);
+  }
+
+  #broke(reason: Error): void {
+    this.#drop(reason.message);
+    if (this.#closed) return;
+    this.emit('broken', reason.message);
+    if (performance.now() - this.#upSinceMs > SOUND_AFTER_MS && this.#upSinceMs > 0)
+      this.#backoffMs = BACKOFF_FIRST_MS;
+    this.#upSinceMs = 0;
+    clearTimeout(this.#retry);
+    this.#retry = setTimeout(() => this.#connect(), this.#backoffMs);
+    this.#backoffMs = Math.min(2 * this.#backoffMs, BACKOFF_MOST_MS);
+  }
+
+  /** Both ports go together: a generation is of both or of none. */
+  #drop(reason: string): void {
+    if (this.#ports) for (const port of Object.values(this.#ports)) port.close();
+    this.#ports = undefined;
+    if (!this.#up) return;
+    this.#up = false;
+    this.#requests.failAll(new Error(`the link to the guest broke: ${reason}`));
+    this.emit('down', reason);
+  }
+
+  #take(number: PortNumber, frame: Frame): void {
+    if (frame.type >= FrameType.Open) {
+      if (portOf(frame.type) !== number)
+        throw new ProtocolError(`frame type ${frame.type} came on port ${number}`);
+      if (this.#up) this.emit('frame', frame);
+      return;
+    }
+    if (number !== Port.Control)
+      throw new ProtocolError(`frame type ${frame.type} came on the bulk port, expected session data`);
+    switch (frame.type) {
+      case FrameType.SetupDone:
+        this.#requests.setupDone(frame);
+        break;
+      case FrameType.Pong:
+        this.#requests.pong(frame.offset);
+        break;
+      case FrameType.Pressure:
+        this.emit('pressure', parsePressure(payloadOf(frame)));
+        break;
+      case FrameType.Log:
+        this.#log(frame);
+        break;
+      default:
+        throw new ProtocolError(`frame type ${frame.type} is not for a guest to send`);
+    }
+  }
+
+  #log(frame: Frame): void {
+    const second = Math.floor(performance.now() / 1000);
+    if (second !== this.#logSecond) {
+      if (this.#logCount > LOGS_PER_SECOND)
+        this.emit('log', 'warn', `${this.#logCount - LOGS_PER_SECOND} log lines of the guest were left out`);
+      this.#logSecond = second;
+      this.#logCount = 0;
+    }
+    this.#logCount += 1;
+    if (this.#logCount > LOGS_PER_SECOND) return;
+    const text = payloadOf(frame).subarray(0, LOG_MAX_BYTES).toString('utf8');
+    // A guest's text goes into the host's log: one line, no escape sequences.
+    this.emit('log', LogLevels[frame.flags] ?? 'info', text.replace(/[\p{Cc}\u2028\u2029]+/gu, ' ').trim());
+  }
+}
+
+function portOf(type: number): PortNumber {
+  return type === FrameType.Data || type === FrameType.Eof ? Port.Bulk : Port.Control;
+}

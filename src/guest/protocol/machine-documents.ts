@@ -1,0 +1,151 @@
+import { type CarriedFile, fileHead } from './start-document.ts';
+import { readNumber, readText, readTlv, readU64s, TlvWriter } from './tlv.ts';
+import { ProtocolError, Tag } from './types.ts';
+
+/** What makes a booted guest the machine of its job. */
+export interface SetupDocument {
+  readonly hostname: string;
+  /** Nanoseconds since the epoch. */
+  readonly clockNs: bigint;
+  /** Serial of the scratch disk; undefined: the overlay lives in memory. */
+  readonly scratchSerial: string | undefined;
+  /** `mac=.. address=A.B.C.D/len gateway=.. mtu=.. dns=..` for the machine's one NIC. */
+  readonly net: string | undefined;
+  /** Kernel mounts: type, source, target, options as mount(2) takes them. */
+  readonly mounts: readonly {
+    readonly type: string;
+    readonly source: string;
+    readonly target: string;
+    readonly options: string;
+  }[];
+  /** passwd(5) and group(5) lines to add. */
+  readonly passwd: readonly string[];
+  readonly groupLines: readonly string[];
+  readonly cpus: number;
+  /** MemTotal to wait for; 0: do not wait. */
+  readonly memoryBytes: number;
+  readonly directories: readonly {
+    readonly path: string;
+    readonly mode: number;
+    readonly uid: number;
+    readonly gid: number;
+  }[];
+  readonly files: readonly CarriedFile[];
+  /** nfs4_unique_id of this machine. */
+  readonly nfsId: string | undefined;
+  /** 32 bytes for the guest's random number generator. */
+  readonly seed: Buffer;
+  /** Paths in the guest that become the relay stub. */
+  readonly stubs: readonly string[];
+  /** Text for /etc/hosts. */
+  readonly hosts: string | undefined;
+  /** Bind mounts inside the guest. */
+  readonly binds: readonly { readonly source: string; readonly target: string }[];
+}
+
+/** The guest's answer to SETUP or RESIZE. */
+export interface SetupResult {
+  readonly message: string;
+  readonly timingsMs: Readonly<Record<string, number>>;
+  readonly memAvailableBytes: number | undefined;
+  readonly memTotalBytes: number | undefined;
+}
+
+/** The guest's report, once a second. */
+export interface GuestPressure {
+  readonly memAvailableBytes: number | undefined;
+  readonly memTotalBytes: number | undefined;
+  /** Lines of /proc/pressure, e.g. `memory some avg10=0.00 ...`. */
+  readonly psi: readonly string[];
+  readonly loadAverage: string | undefined;
+  readonly oomKills: number;
+  readonly sessions: readonly {
+    readonly session: bigint;
+    readonly cpuMicroseconds: bigint;
+    readonly memoryBytes: bigint;
+    readonly memoryPeakBytes: bigint;
+  }[];
+}
+
+const MAX_TEXT_BYTES = 4096;
+/** More entries of a kind than a guest has reason to send. */
+const MAX_ENTRIES = 1024;
+
+/** Throws RangeError when the document is above 8 MiB. */
+export function encodeSetup(setup: SetupDocument): Buffer {
+  const w = new TlvWriter();
+  w.text(Tag.Hostname, setup.hostname).u64(Tag.ClockNs, setup.clockNs).bytes(Tag.Seed, setup.seed);
+  if (setup.scratchSerial !== undefined) w.text(Tag.Scratch, setup.scratchSerial);
+  if (setup.nfsId !== undefined) w.text(Tag.NfsId, setup.nfsId);
+  if (setup.net !== undefined) w.text(Tag.Net, setup.net);
+  for (const m of setup.mounts) w.text(Tag.Mount, [m.type, m.source, m.target, m.options].join('\t'));
+  for (const line of setup.passwd) w.text(Tag.Passwd, line);
+  for (const line of setup.groupLines) w.text(Tag.GroupLine, line);
+  w.u64(Tag.Cpus, setup.cpus).u64(Tag.Memory, setup.memoryBytes);
+  for (const dir of setup.directories) {
+    const head = Buffer.alloc(12);
+    for (const [i, value] of [dir.mode, dir.uid, dir.gid].entries()) head.writeUInt32LE(value, 4 * i);
+    w.bytes(Tag.Dir, head, Buffer.from(dir.path, 'utf8'));
+  }
+  for (const file of setup.files) w.bytes(Tag.SetupFile, fileHead(file), file.content);
+  for (const stub of setup.stubs) w.text(Tag.Stub, stub);
+  if (setup.hosts !== undefined) w.text(Tag.Hosts, setup.hosts);
+  for (const bind of setup.binds) w.text(Tag.Bind, `${bind.source}\t${bind.target}`);
+  return w.finish();
+}
+
+export function encodeResize(resize: { readonly cpus: number; readonly memoryBytes: number }): Buffer {
+  return new TlvWriter().u64(Tag.Cpus, resize.cpus).u64(Tag.Memory, resize.memoryBytes).finish();
+}
+
+/** Parses SETUP_DONE. Throws ProtocolError. */
+export function parseSetupResult(document: Buffer): SetupResult {
+  const timingsMs: Record<string, number> = Object.create(null) as Record<string, number>;
+  let message = '';
+  let memAvailableBytes: number | undefined;
+  let memTotalBytes: number | undefined;
+  let entries = 0;
+  for (const { tag, value } of readTlv(document)) {
+    count(++entries);
+    if (tag === Tag.Message) message = readText(value, 'MESSAGE', MAX_TEXT_BYTES);
+    else if (tag === Tag.Timing) {
+      const [name, ms] = readText(value, 'TIMING', 256).split('=');
+      if (name && Number.isFinite(Number(ms))) timingsMs[name] = Number(ms);
+    } else if (tag === Tag.MemAvailable) memAvailableBytes = readNumber(value, 'MEM_AVAILABLE');
+    else if (tag === Tag.MemTotal) memTotalBytes = readNumber(value, 'MEM_TOTAL');
+  }
+  return { message, timingsMs, memAvailableBytes, memTotalBytes };
+}
+
+/** Parses PRESSURE. Throws ProtocolError. */
+export function parsePressure(document: Buffer): GuestPressure {
+  const psi: string[] = [];
+  const sessions: GuestPressure['sessions'][number][] = [];
+  let memAvailableBytes: number | undefined;
+  let memTotalBytes: number | undefined;
+  let loadAverage: string | undefined;
+  let oomKills = 0;
+  let entries = 0;
+  for (const { tag, value } of readTlv(document)) {
+    count(++entries);
+    if (tag === Tag.MemAvailable) memAvailableBytes = readNumber(value, 'MEM_AVAILABLE');
+    else if (tag === Tag.MemTotal) memTotalBytes = readNumber(value, 'MEM_TOTAL');
+    else if (tag === Tag.Psi) psi.push(readText(value, 'PSI', 256));
+    else if (tag === Tag.LoadAvg) loadAverage = readText(value, 'LOADAVG', 256).trim();
+    else if (tag === Tag.OomKills) oomKills = readNumber(value, 'OOM_KILLS');
+    else if (tag === Tag.SessionStat) {
+      const [session, cpuMicroseconds, memoryBytes, memoryPeakBytes] = readU64s(value, 4, 'SESSION_STAT') as [
+        bigint,
+        bigint,
+        bigint,
+        bigint,
+      ];
+      sessions.push({ session, cpuMicroseconds, memoryBytes, memoryPeakBytes });
+    }
+  }
+  return { memAvailableBytes, memTotalBytes, psi, loadAverage, oomKills, sessions };
+}
+
+function count(entries: number): void {
+  if (entries > MAX_ENTRIES) throw new ProtocolError(`guest document with more than ${MAX_ENTRIES} entries`);
+}

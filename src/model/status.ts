@@ -1,0 +1,34 @@
+/** What `caddis status --json` prints, as caddisd answers it. Field names are part of the interface: snake_case, units in the names. */
+export interface NodeStatus {
+  readonly host: string;
+  readonly version: string;
+  readonly acceleration: string;
+  readonly acceleration_reason: string;
+  readonly libvirt: 'up' | 'down';
+  readonly image: string;
+  readonly health: 'ok' | string;
+  readonly uptime_seconds: number;
+  readonly resident_bytes: number;
+  readonly machines: readonly MachineStatus[];
+}
+
+export interface MachineStatus {
+  readonly job: string;
+  readonly job_name: string;
+  readonly user: string;
+  readonly queue: string;
+  readonly incarnation: string;
+  readonly machine: string;
+  readonly phase: string;
+  readonly link: 'up' | 'down';
+  readonly steps: number;
+  readonly cpus: number | null;
+  readonly memory_bytes: number | null;
+  readonly memory_available_bytes: number | null;
+  readonly address: string | null;
+  readonly qemu_pid: number | null;
+  readonly boot_path: string;
+  readonly started_at: string;
+  /** Milliseconds that each part of the start took, in order. */
+  readonly start_ms: Readonly<Record<string, number>>;
+}

@@ -1,0 +1,31 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+
+import type { JobRequest } from '../../model/job.ts';
+import type { RunCommand } from './commands.ts';
+import { parseQstatJob } from './qstat.ts';
+
+/** Complexes that ask for memory per slot, the strongest first; as in hooks/gridengine/jsv/decide.ts. */
+const MEMORY_COMPLEXES = ['vm_mem', 'h_vmem', 'mem_free', 'virtual_free'];
+const SCRATCH_COMPLEX = 'vm_tmp';
+
+/** Asks the qmaster for what the prolog's environment did not say; at most one query, after up to `jitterMs`. */
+export async function complete(
+  request: JobRequest,
+  { jitterMs, signal }: { jitterMs: number; signal: AbortSignal },
+  run: RunCommand,
+): Promise<JobRequest> {
+  if (request.memoryBytes !== undefined) return request;
+  await sleep(Math.random() * jitterMs, undefined, { signal });
+  const job = parseQstatJob(await run(['qstat', '-xml', '-j', request.key.jobId], signal), request.key.jobId);
+  if (!job) return request;
+  const name = MEMORY_COMPLEXES.find((complex) => (job.hard.get(complex)?.value ?? 0) > 0);
+  const memory = name === undefined ? undefined : job.hard.get(name);
+  const slots = request.cpus ?? 1;
+  const scratch = job.hard.get(SCRATCH_COMPLEX)?.value;
+  return {
+    ...request,
+    memoryBytes: memory && Math.round(memory.value) * slots,
+    memorySource: memory && `${name}=${memory.text}${slots > 1 ? ` x ${slots} slots` : ''}`,
+    scratchBytes: request.scratchBytes ?? (scratch === undefined ? undefined : Math.round(scratch)),
+  };
+}

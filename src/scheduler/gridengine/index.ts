@@ -1,0 +1,80 @@
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+
+import type { JobKey, JobRequest } from '../../model/job.ts';
+import { BadHookCall, type HookAnswer, type Scheduler } from '../scheduler.ts';
+import { createFindAccount, type FindAccount } from './accounts.ts';
+import { createRunCommand, type RunCommand } from './commands.ts';
+import { complete } from './complete.ts';
+import { setNodeHealth } from './node-health.ts';
+import { parseQstatJob } from './qstat.ts';
+import { readEpilog } from './read-epilog.ts';
+import { readProlog } from './read-prolog.ts';
+import { readStep } from './read-step.ts';
+import { GRIDENGINE_COMMANDS, gridEngineRelayRule } from './relay.ts';
+
+export interface GridEngineOptions {
+  /** Directory of qstat, qconf, qmod. */
+  readonly binDir: string;
+  /** execd_spool_dir; each host has a directory of its own in it. */
+  readonly spoolDir: string;
+  /** SGE_ROOT, SGE_CELL, ports. */
+  readonly environment: Readonly<Record<string, string>>;
+  /** Name of this host at the qmaster (default: host name without domain). */
+  readonly host?: string;
+  /** Our JSV is active, so CADDIS_MEM and CADDIS_TMP cannot come from the user (default true). */
+  readonly trustJsv?: boolean;
+  readonly run?: RunCommand;
+  readonly findAccount?: FindAccount;
+}
+
+/** Exit status of a prolog that sends the job back to the queue without putting the queue into E (sge_conf(5)). */
+const EXIT_RESCHEDULE = 99;
+/** Exit status of a prolog that puts the job, not the queue, into the error state. */
+const EXIT_JOB_ERROR = 100;
+
+/** Grid Engine behind the Scheduler interface. */
+export function createGridEngine(options: GridEngineOptions): Scheduler {
+  const host = options.host ?? (hostname().split('.')[0] as string);
+  const run = options.run ?? createRunCommand(options.binDir, options.environment);
+  const findAccount = options.findAccount ?? createFindAccount();
+  const trustJsv = options.trustJsv ?? true;
+  return {
+    spoolDirs: [join(options.spoolDir, host, 'job_scripts')],
+    readProlog: (call) => readProlog(call, findAccount, { trustJsv }),
+    readEpilog,
+    readStep: (call) => readStep(call, findAccount),
+    readFacts() {
+      throw new BadHookCall('the verb "facts" is Slurm\'s: Grid Engine has no plugin that could call it');
+    },
+    complete: (request, { jitterMs, signal }) => complete(request, { jitterMs, signal }, run),
+    refuse: async (request, reason) => refuse(request, reason),
+    async lost(request, _reason, signal) {
+      if (!request.requeueable) return 'failing';
+      // -rj takes this very task; it says no for jobs with -r n, and then there is nothing to go back to.
+      return run(['qmod', '-rj', taskName(request.key)], signal).then(
+        () => 'requeued' as const,
+        () => 'failing' as const,
+      );
+    },
+    async isRunning(key, signal) {
+      try {
+        const xml = await run(['qstat', '-xml', '-j', key.jobId], signal);
+        return parseQstatJob(xml, key.jobId)?.activeTasks.has(key.task) ?? false;
+      } catch {
+        return undefined;
+      }
+    },
+    setNodeHealth: (health, signal) => setNodeHealth(host, health, run, signal),
+  };
+}
+
+/** A job that nobody waits for goes back; an interactive one cannot, and its user is told at once. */
+function refuse(request: JobRequest, reason: string): HookAnswer {
+  if (request.requeueable) return { exitCode: EXIT_RESCHEDULE };
+  return { exitCode: EXIT_JOB_ERROR, stderr: `caddis: ${reason}\n` };
+}
+
+function taskName(key: JobKey): string {
+  return `${key.jobId}.${key.task}`;
+}

@@ -1,0 +1,81 @@
+import { XMLParser } from 'fast-xml-parser';
+import * as z from 'zod';
+
+import { SchedulerUnavailable } from '../scheduler.ts';
+
+/** What `qstat -xml -j ID` says of a job. */
+export interface QstatJob {
+  /** Hard `-l` requests: complex to what the user wrote, and its number (bytes, seconds, counts). */
+  readonly hard: ReadonlyMap<string, { readonly text: string; readonly value: number }>;
+  /** Tasks that are on some host now (running, suspended, in transfer), not those that wait. */
+  readonly activeTasks: ReadonlySet<string>;
+}
+
+/** JAT_status bits (sge_jobL.h): 0x80 running, 0x40 transferring. Waiting tasks have neither. */
+const ACTIVE_BITS = 0x80 | 0x40;
+
+const parser = new XMLParser({
+  parseTagValue: false,
+  // A list of one looks like no list in XML; JB_ja_tasks uses ulong_sublist in 8.1.9 and element in others.
+  isArray: (name) => ['element', 'qstat_l_requests', 'ulong_sublist', 'ja_task'].includes(name),
+});
+
+const request = z.object({
+  CE_name: z.string(),
+  CE_stringval: z.string().default(''),
+  CE_doubleval: z.coerce.number().default(0),
+});
+const task = z.object({ JAT_task_number: z.string(), JAT_status: z.coerce.number().default(0) });
+/** Empty elements come as '' from the parser. */
+const orEmpty = <T extends z.ZodType>(schema: T) =>
+  z.union([z.literal('').transform(() => undefined), schema]).optional();
+const job = z.object({
+  JB_job_number: z.string(),
+  JB_hard_resource_list: orEmpty(
+    z.object({ qstat_l_requests: z.array(request).default([]), element: z.array(request).default([]) }),
+  ),
+  JB_ja_tasks: orEmpty(
+    z.object({
+      ulong_sublist: z.array(task).default([]),
+      element: z.array(task).default([]),
+      ja_task: z.array(task).default([]),
+    }),
+  ),
+});
+const answer = z.union([
+  z.object({ unknown_jobs: z.unknown() }),
+  z.object({ detailed_job_info: z.object({ djob_info: orEmpty(z.object({ element: z.array(job) })) }) }),
+]);
+
+/** Parses the answer for `jobId`; undefined: the qmaster does not know the job. Throws SchedulerUnavailable for anything else. */
+export function parseQstatJob(xml: string, jobId: string): QstatJob | undefined {
+  let parsed: z.infer<typeof answer>;
+  try {
+    parsed = answer.parse(parser.parse(xml));
+  } catch (error) {
+    throw new SchedulerUnavailable(
+      `expected qstat -xml -j ${jobId} to describe a job, got "${xml.slice(0, 200)}"`,
+      { cause: error },
+    );
+  }
+  if ('unknown_jobs' in parsed) return undefined;
+  const found = parsed.detailed_job_info.djob_info?.element.find(
+    (element) => element.JB_job_number === jobId,
+  );
+  if (!found) return undefined;
+  const hard = found.JB_hard_resource_list;
+  const tasks = found.JB_ja_tasks;
+  return {
+    hard: new Map(
+      [...(hard?.qstat_l_requests ?? []), ...(hard?.element ?? [])].map((r) => [
+        r.CE_name,
+        { text: r.CE_stringval, value: r.CE_doubleval },
+      ]),
+    ),
+    activeTasks: new Set(
+      [...(tasks?.ulong_sublist ?? []), ...(tasks?.element ?? []), ...(tasks?.ja_task ?? [])]
+        .filter(({ JAT_status }) => (JAT_status & ACTIVE_BITS) !== 0)
+        .map(({ JAT_task_number }) => JAT_task_number),
+    ),
+  };
+}

@@ -1,0 +1,47 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { messageOf } from '../../model/errors.ts';
+import { BadHookCall } from '../scheduler.ts';
+
+/** What `active_jobs/<job>.<task>/config` says that the environment does not (it is written by sge_execd, before the prolog). */
+export interface SpoolConfig {
+  readonly handleAsBinary: boolean;
+  readonly noShell: boolean;
+  /** `unix_behavior`, `posix_compliant`, `script_from_stdin`. */
+  readonly shellStartMode: string;
+  /** Slots of this job on this host; undefined in configs that do not tell. */
+  readonly hostSlots: number | undefined;
+  readonly owner: string;
+  /** True for qrsh, qlogin, qsh: a person or a command waits at the other end. */
+  readonly interactive: boolean;
+}
+
+/** Reads the spool file of a hook call. Throws BadHookCall naming the file. */
+export function readSpoolConfig(spoolDir: string): SpoolConfig {
+  const path = join(spoolDir, 'config');
+  try {
+    return parseSpoolConfig(readFileSync(path, 'utf8'));
+  } catch (error) {
+    throw new BadHookCall(`expected sge_execd's job config at ${path}: ${messageOf(error)}`);
+  }
+}
+
+/** Parses the `name=value` lines; the first of a name counts, as in the shepherd. */
+export function parseSpoolConfig(text: string): SpoolConfig {
+  const values = new Map<string, string>();
+  for (const line of text.split('\n')) {
+    const at = line.indexOf('=');
+    if (at > 0 && !values.has(line.slice(0, at))) values.set(line.slice(0, at), line.slice(at + 1));
+  }
+  const slots = Number(values.get('host_slots'));
+  return {
+    handleAsBinary: values.get('handle_as_binary') === '1',
+    noShell: values.get('no_shell') === '1',
+    shellStartMode: values.get('shell_start_mode') ?? 'posix_compliant',
+    hostSlots: Number.isInteger(slots) && slots > 0 ? slots : undefined,
+    owner: values.get('job_owner') ?? '',
+    interactive:
+      values.has('qrsh_control_port') || /^(QRSH|QLOGIN|INTERACTIVE)$/.test(values.get('script_file') ?? ''),
+  };
+}

@@ -1,0 +1,55 @@
+import { MiB } from '../model/units.ts';
+import { escapeXml } from './xml.ts';
+
+/** Limits of a disk in bytes per second; 0 = none. */
+export interface DiskLimits {
+  readonly readBytesPerSecond: number;
+  readonly writeBytesPerSecond: number;
+}
+
+/** The scratch disk as a hot-plugged virtio-blk; the guest finds it by its serial (at most 20 characters, virtio's bound). */
+export function scratchDiskXml(path: string, serial: string, limits: DiskLimits): string {
+  const tune = [
+    limits.readBytesPerSecond > 0 ? `<read_bytes_sec>${limits.readBytesPerSecond}</read_bytes_sec>` : '',
+    limits.writeBytesPerSecond > 0 ? `<write_bytes_sec>${limits.writeBytesPerSecond}</write_bytes_sec>` : '',
+  ].join('');
+  return (
+    `<disk type='file' device='disk'><driver name='qemu' type='raw' cache='writeback' discard='unmap'/>` +
+    `<source file='${escapeXml(path)}'/><target dev='vdb' bus='virtio'/><serial>${escapeXml(serial)}</serial>` +
+    `${tune ? `<iotune>${tune}</iotune>` : ''}</disk>`
+  );
+}
+
+export interface NicOptions {
+  readonly bridge: string;
+  readonly mac: string;
+  /** Name of the tap device on the host, at most 15 characters (IFNAMSIZ - 1). */
+  readonly tap: string;
+  /** Kilobytes per second; 0 = no limit. From the guest's view: inbound is what it receives. */
+  readonly inboundKilobytesPerSecond: number;
+  readonly outboundKilobytesPerSecond: number;
+}
+
+export function nicXml(nic: NicOptions): string {
+  const side = (name: string, rate: number) => (rate > 0 ? `<${name} average='${rate}'/>` : '');
+  const bandwidth =
+    side('inbound', nic.inboundKilobytesPerSecond) + side('outbound', nic.outboundKilobytesPerSecond);
+  return (
+    `<interface type='bridge'><mac address='${nic.mac}'/><source bridge='${escapeXml(nic.bridge)}'/><target dev='${escapeXml(nic.tap)}'/>` +
+    `<model type='virtio'/><rom enabled='no'/>${bandwidth ? `<bandwidth>${bandwidth}</bandwidth>` : ''}</interface>`
+  );
+}
+
+/**
+ * The live <memory model='virtio-mem'> element of `domainXml` with another requested size, for virDomainUpdateDeviceFlags.
+ * libvirt wants the element as it stands (address, alias) with only <requested> changed. Throws when the domain has none.
+ */
+export function requestMemoryXml(domainXml: string, requestedBytes: number): string {
+  const element = /<memory model='virtio-mem'[\s\S]*?<\/memory>/.exec(domainXml)?.[0];
+  if (!element) throw new Error('the domain has no virtio-mem device');
+  const requestedMib = Math.ceil(requestedBytes / MiB / 2) * 2; // whole blocks of 2 MiB
+  return element.replace(
+    /<requested unit='\w+'>\d+<\/requested>/,
+    `<requested unit='KiB'>${requestedMib * 1024}</requested>`,
+  );
+}

@@ -1,0 +1,17 @@
+import { MiB } from '../model/units.ts';
+
+/** Page structures of plugged memory: 64 bytes for each page of 4 KiB, and a little for the allocator's own lists. */
+const MEMORY_MAP_SHARE = 1 / 60;
+/** Left over on purpose, so that MemAvailable at the job's first instruction is not below the request by what the step's start itself takes. */
+const MARGIN_BYTES = 12 * MiB;
+
+/**
+ * Bytes of virtio-mem to have plugged so that the guest can offer `wantedBytes`, given what is plugged now and what the guest offers with it. Never less than
+ * what is plugged: memory is not taken from a job that has it.
+ */
+export function memoryToPlug(wantedBytes: number, now: { pluggedBytes: number; availableBytes: number }): number {
+  const missing = wantedBytes + MARGIN_BYTES - now.availableBytes;
+  if (missing <= 0) return now.pluggedBytes;
+  const block = 2 * MiB;
+  return now.pluggedBytes + Math.ceil((missing * (1 + MEMORY_MAP_SHARE)) / block) * block;
+}

@@ -1,0 +1,128 @@
+import { NodeUnfit, messageOf } from '../model/errors.ts';
+import {
+  type Domain,
+  type Libvirt,
+  type ReconnectingConnection,
+  destroyFlags,
+  isLibvirtError,
+  isNoDomain,
+  isNoDomainMetadata,
+  listFlags,
+  metadataType,
+  modify,
+} from '../libvirt/index.ts';
+import { type DiskLimits, type NicOptions, nicXml, requestMemoryXml, scratchDiskXml } from './devices.ts';
+import { METADATA_URI, type MachineFacts, metadataXml, parseMetadata } from './metadata.ts';
+
+/** Domains of ours, by name; everything else on the node is left alone. */
+export const MACHINE_PREFIX = 'caddis-';
+
+/** Period of a vCPU's quota in microseconds: 100 ms, the kernel's default. */
+const QUOTA_PERIOD_US = 100_000;
+
+/** What Caddis does with domains. Errors of libvirt come through; whoever starts a job turns them into NodeUnfit by `unfit`. */
+export class Hypervisor {
+  readonly #libvirt: Libvirt<ReconnectingConnection>;
+
+  constructor(libvirt: Libvirt<ReconnectingConnection>) {
+    this.#libvirt = libvirt;
+  }
+
+  get isUp(): boolean {
+    return this.#libvirt.rpc.isUp;
+  }
+
+  async create(xml: string, signal: AbortSignal): Promise<Domain> {
+    await this.#libvirt.rpc.ready({ timeoutMs: 10_000, signal });
+    return this.#libvirt.createXml(xml, 0, { timeoutMs: 30_000, signal });
+  }
+
+  /** Ends a machine at once. One that is gone is no error. */
+  async destroy(domain: Domain): Promise<void> {
+    try {
+      await this.#libvirt.destroy(domain, 0, { timeoutMs: 30_000 });
+    } catch (error) {
+      if (!isNoDomain(error)) throw error;
+    }
+  }
+
+  /** Asks QEMU to end and does not insist: for a guest that powers itself off. */
+  async destroyGracefully(domain: Domain): Promise<void> {
+    await this.#libvirt.destroy(domain, destroyFlags.graceful, { timeoutMs: 5_000 }).catch(() => undefined);
+  }
+
+  attachScratch(domain: Domain, disk: { path: string; serial: string; limits: DiskLimits }): Promise<void> {
+    return this.#libvirt.attachDevice(domain, scratchDiskXml(disk.path, disk.serial, disk.limits));
+  }
+
+  attachNic(domain: Domain, nic: NicOptions): Promise<void> {
+    return this.#libvirt.attachDevice(domain, nicXml(nic));
+  }
+
+  /** Plugs vCPUs in; the guest brings them online. Never fewer than there are: unplugging fails (facts). */
+  setVcpus(domain: Domain, count: number): Promise<void> {
+    return this.#libvirt.setVcpus(domain, count, modify.live);
+  }
+
+  /** Bounds each vCPU to a share of a host CPU; 100 = no bound. */
+  async setCpuQuota(domain: Domain, percent: number): Promise<void> {
+    const quota = percent >= 100 ? -1 : Math.round((QUOTA_PERIOD_US * percent) / 100);
+    await this.#libvirt.setSchedulerParameters(domain, { vcpu_period: QUOTA_PERIOD_US, vcpu_quota: quota });
+  }
+
+  /** Sets the size that the guest's virtio-mem device should reach, in bytes beside the base memory. */
+  async requestMemory(domain: Domain, bytes: number): Promise<void> {
+    const xml = await this.#libvirt.xml(domain);
+    await this.#libvirt.updateDevice(domain, requestMemoryXml(xml, bytes), modify.live);
+  }
+
+  async setFacts(domain: Domain, facts: MachineFacts): Promise<void> {
+    await this.#libvirt.setMetadata(domain, metadataType.element, metadataXml(facts), 'caddis', METADATA_URI, modify.live);
+  }
+
+  /** Our running machines with what their metadata says; undefined where it cannot be read. */
+  async machines(): Promise<{ domain: Domain; facts: MachineFacts | undefined }[]> {
+    await this.#libvirt.rpc.ready({ timeoutMs: 30_000 });
+    const domains = await this.#libvirt.listDomains(listFlags.active);
+    return Promise.all(
+      domains
+        .filter((domain) => domain.name.startsWith(MACHINE_PREFIX))
+        .map(async (domain) => ({ domain, facts: await this.#facts(domain) })),
+    );
+  }
+
+  async #facts(domain: Domain): Promise<MachineFacts | undefined> {
+    try {
+      return parseMetadata(await this.#libvirt.getMetadata(domain, metadataType.element, METADATA_URI, modify.live));
+    } catch (error) {
+      if (isNoDomain(error) || isNoDomainMetadata(error)) return undefined;
+      throw error;
+    }
+  }
+
+  /** Calls `listener` when a machine of ours stops, with libvirt's reason (`destroyed`, `shutdown`, `crashed`, `failed`, ...). */
+  async onStopped(listener: (name: string, reason: string) => void): Promise<void> {
+    await this.#libvirt.rpc.subscribe('lifecycle', ({ domain, event, reason }) => {
+      if (event === 'stopped' && domain.name.startsWith(MACHINE_PREFIX)) listener(domain.name, reason);
+    });
+  }
+
+  /** Calls `listener` after every (re)connection: events of the time between are lost. */
+  onUp(listener: () => void): void {
+    this.#libvirt.rpc.on('up', listener);
+  }
+
+  onDown(listener: (error: Error) => void): void {
+    this.#libvirt.rpc.on('down', listener);
+  }
+
+  async close(): Promise<void> {
+    await this.#libvirt.close();
+  }
+}
+
+/** A failure of libvirt or QEMU while a machine is made, as the reason for which the job goes back. */
+export function unfit(what: string, error: unknown): NodeUnfit {
+  const connection = !isLibvirtError(error);
+  return new NodeUnfit(`${what}: ${messageOf(error)}`, { wholeNode: connection, cause: error });
+}

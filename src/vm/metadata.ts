@@ -1,0 +1,67 @@
+import { XMLParser, XMLValidator } from 'fast-xml-parser';
+import * as z from 'zod';
+
+import { escapeXml } from './xml.ts';
+
+export const METADATA_URI = 'https://caddis.invalid/job/1';
+
+const facts = z.object({
+  version: z.literal(1),
+  machine: z.string(),
+  key: z.object({ scheduler: z.enum(['slurm', 'gridengine']), jobId: z.string(), task: z.string() }),
+  incarnation: z.string(),
+  request: z.object({
+    restartCount: z.number(),
+    user: z.string(),
+    uid: z.number(),
+    gid: z.number(),
+    cpus: z.number().optional(),
+    memoryBytes: z.number().optional(),
+    memorySource: z.string().optional(),
+    scratchBytes: z.number().optional(),
+    queue: z.string(),
+    vm: z.enum(['on', 'off']).optional(),
+    requeueable: z.boolean(),
+    jobName: z.string(),
+    workDir: z.string(),
+  }),
+  image: z.string(),
+  acceleration: z.enum(['kvm', 'tcg']),
+  address: z.string().optional(),
+  mac: z.string().optional(),
+  tap: z.string().optional(),
+  scratch: z.string().optional(),
+  startedAt: z.string(),
+  /** True once the prolog has answered: a machine without it was being made when caddisd died. */
+  ready: z.boolean(),
+});
+
+/** The facts of a job as they sit in its domain's <metadata>: what a restarted caddisd builds its job table from. */
+export type MachineFacts = z.infer<typeof facts>;
+
+/** The metadata element, for the domain XML and for virDomainSetMetadata. JSON inside: the reader is ourselves. */
+export function metadataXml(machine: MachineFacts): string {
+  return `<caddis:job xmlns:caddis='${METADATA_URI}'>${escapeXml(JSON.stringify(machine))}</caddis:job>`;
+}
+
+const parser = new XMLParser({
+  ignoreAttributes: true,
+  parseTagValue: false,
+  processEntities: true,
+  htmlEntities: true, // numeric entities: escapeXml writes no others
+  trimValues: true,
+});
+
+/** Reads the element back. Undefined when it is not ours or not understood. */
+export function parseMetadata(xml: string): MachineFacts | undefined {
+  if (XMLValidator.validate(xml) !== true) return undefined;
+  const root = parser.parse(xml) as Record<string, unknown>;
+  const text = Object.entries(root).find(([name]) => name === 'job' || name.endsWith(':job'))?.[1];
+  if (typeof text !== 'string') return undefined;
+  try {
+    const result = facts.safeParse(JSON.parse(text));
+    return result.success ? result.data : undefined;
+  } catch {
+    return undefined;
+  }
+}

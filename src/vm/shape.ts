@@ -1,0 +1,94 @@
+import { MiB } from '../model/units.ts';
+import { escapeXml } from './xml.ts';
+
+export type Acceleration = 'kvm' | 'tcg';
+
+/** All that a base machine depends on, besides its name and places. Every job's machine starts in this shape and is grown by hotplug. */
+export interface BaseShape {
+  readonly acceleration: Acceleration;
+  readonly emulator: string;
+  /** QEMU machine type. A versioned one makes checkpoints survive a QEMU upgrade. */
+  readonly machine: string;
+  readonly kernel: string;
+  readonly initrd: string;
+  readonly root: string;
+  readonly baseMemoryBytes: number;
+  /** The node's maxima: what hotplug may reach. */
+  readonly maxMemoryBytes: number;
+  readonly maxCpus: number;
+  readonly extraKernelArguments: string;
+}
+
+export interface MachinePlaces {
+  readonly name: string;
+  readonly uuid: string;
+  readonly controlSocket: string;
+  readonly bulkSocket: string;
+  /** Where the kernel's last words go (panic). */
+  readonly consoleLog: string;
+  /** Content of <metadata>, already XML. */
+  readonly metadata: string;
+}
+
+/**
+ * Command line of the guest kernel, tuned for boot time; each word was measured (facts: "Boot"). `tsc=reliable no_timer_check noreplace-smp` are for TCG's sake.
+ * auto-movable keeps enough of the hot-plugged memory usable for the kernel itself: with online_movable a large job would run its 256 MiB of kernel memory dry.
+ */
+const KERNEL_ARGUMENTS = [
+  'quiet loglevel=1 panic=-1 console=hvc0',
+  'cryptomgr.notests random.trust_cpu=on 8250.nr_uarts=0 rcupdate.rcu_expedited=1 audit=0 nmi_watchdog=0 psi=1',
+  'memhp_default_state=online memory_hotplug.online_policy=auto-movable memory_hotplug.auto_movable_ratio=301',
+].join(' ');
+const TCG_ARGUMENTS = 'tsc=reliable no_timer_check noreplace-smp';
+
+/** Number of empty PCIe ports for hotplug: scratch disk, NIC, memory and a few to spare. */
+const HOTPLUG_PORTS = 8;
+
+/** The libvirt domain of a base machine: little memory, one vCPU online, the maxima declared, no NIC, no scratch disk. */
+export function domainXml(shape: BaseShape, places: MachinePlaces): string {
+  const kvm = shape.acceleration === 'kvm';
+  const mib = (value: number) => Math.ceil(value / MiB);
+  const hotplugMib = mib(shape.maxMemoryBytes - shape.baseMemoryBytes);
+  const cmdline = [KERNEL_ARGUMENTS, kvm ? '' : TCG_ARGUMENTS, shape.extraKernelArguments]
+    .filter(Boolean)
+    .join(' ');
+  const numa = `<numa><cell id='0' cpus='0-${shape.maxCpus - 1}' memory='${mib(shape.baseMemoryBytes)}' unit='MiB'/></numa>`;
+  const cpu = kvm
+    ? `<cpu mode='host-model' check='none'>${numa}</cpu>`
+    : `<cpu mode='custom' match='exact' check='none'><model>qemu64</model>${numa}</cpu>`;
+  const channel = (name: string, path: string) =>
+    `<channel type='unix'><source mode='bind' path='${escapeXml(path)}'/><target type='virtio' name='${name}'/></channel>`;
+  const ports = Array.from(
+    { length: HOTPLUG_PORTS },
+    () => "<controller type='pci' model='pcie-root-port'/>",
+  ).join('');
+  const memory =
+    hotplugMib > 0
+      ? `<memory model='virtio-mem'><target><size unit='MiB'>${hotplugMib}</size><node>0</node><block unit='MiB'>2</block>` +
+        `<requested unit='MiB'>0</requested></target><alias name='ua-memory'/></memory>`
+      : '';
+  return (
+    `<domain type='${kvm ? 'kvm' : 'qemu'}'>
+<name>${escapeXml(places.name)}</name><uuid>${places.uuid}</uuid>
+<metadata>${places.metadata}</metadata>
+<maxMemory slots='4' unit='MiB'>${mib(shape.baseMemoryBytes) + Math.max(hotplugMib, 0) + 128}</maxMemory>
+<memory unit='MiB'>${mib(shape.baseMemoryBytes)}</memory>
+<vcpu placement='static' current='1'>${shape.maxCpus}</vcpu>
+<os><type arch='x86_64' machine='${escapeXml(shape.machine)}'>hvm</type>
+<kernel>${escapeXml(shape.kernel)}</kernel><initrd>${escapeXml(shape.initrd)}</initrd><cmdline>${escapeXml(cmdline)}</cmdline></os>
+<features><acpi/></features>${cpu}
+<clock offset='utc'><timer name='hpet' present='no'/></clock>
+<on_poweroff>destroy</on_poweroff><on_reboot>destroy</on_reboot><on_crash>destroy</on_crash>
+<devices><emulator>${escapeXml(shape.emulator)}</emulator>
+<disk type='file' device='disk'><driver name='qemu' type='raw' cache='writeback'/><source file='${escapeXml(shape.root)}'/>` +
+    `<target dev='vda' bus='virtio'/><readonly/><shareable/></disk>
+<controller type='usb' model='none'/><controller type='pci' index='0' model='pcie-root'/>${ports}
+<controller type='virtio-serial' index='0' ports='31'/>
+${channel('caddis.ctl', places.controlSocket)}${channel('caddis.bulk', places.bulkSocket)}
+<console type='file'><source path='${escapeXml(places.consoleLog)}'/><target type='virtio' port='0'/></console>
+<memballoon model='virtio' freePageReporting='on' autodeflate='on'><stats period='5'/></memballoon>
+<rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>
+${memory}
+</devices></domain>`
+  );
+}

@@ -1,0 +1,70 @@
+import { chmod, chown, mkdir, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+
+import { daemonLog, startDaemon, untilReady } from './daemons.ts';
+import type { Lab, LabHost } from './host.ts';
+import { labPaths } from './layout.ts';
+import { on } from './process.ts';
+
+/** Makes the users' home directories: on a site, an NFS directory that every host has mounted; here the same directory. */
+export async function makeHomes(users: Lab['users']): Promise<void> {
+  await mkdir(labPaths.home, { recursive: true });
+  for (const { home, uid, gid } of users) {
+    await mkdir(home, { recursive: true });
+    await chown(home, uid, gid);
+    await chmod(home, 0o700);
+  }
+}
+
+/** Exports the homes over NFSv4 from the head, under their own path, with root squashed; ready when the port answers. */
+export async function startGanesha(head: LabHost): Promise<void> {
+  const state = join(labPaths.root, 'ganesha');
+  // A new lab has no clients to wait for: no recovery directory, no grace period.
+  await rm(state, { recursive: true, force: true });
+  await mkdir(join(state, 'recovery'), { recursive: true });
+  const config = join(state, 'ganesha.conf');
+  await writeFile(config, ganeshaConf(head, join(state, 'recovery')));
+  const log = daemonLog(head.name, 'ganesha');
+  const argv = ['ganesha.nfsd', '-F', '-L', log, '-f', config, '-p', join(state, 'ganesha.pid')];
+  await startDaemon(head, 'ganesha', argv);
+  const listens = async () => (await on(head, ['ss', '-Hltn', 'sport', '=', ':2049'])) !== '';
+  await untilReady(head, 'ganesha', listens);
+}
+
+/**
+ * A short lease, so that tests of freezes longer than it are short. Plugins_Dir: a wrong one means no exports and no
+ * error (facts/vm.md).
+ */
+function ganeshaConf(head: LabHost, recovery: string): string {
+  return `NFS_CORE_PARAM {
+  Protocols = 4;
+  NFS_Port = 2049;
+  Enable_NLM = false;
+  Enable_RQUOTA = false;
+  Bind_addr = ${head.address};
+  Plugins_Dir = /usr/lib/x86_64-linux-gnu/ganesha;
+}
+NFSV4 {
+  Graceless = true;
+  Lease_Lifetime = 20;
+  RecoveryBackend = fs;
+  RecoveryRoot = ${recovery};
+  Only_Numeric_Owners = true;
+  Minor_Versions = 1, 2;
+}
+EXPORT_DEFAULTS {
+  SecType = sys;
+  Access_Type = RW;
+  Squash = Root_Squash;
+  Transports = TCP;
+  Protocols = 4;
+}
+EXPORT {
+  Export_Id = 1;
+  Path = ${labPaths.home};
+  Pseudo = ${labPaths.home};
+  FSAL { Name = VFS; }
+}
+LOG { Default_Log_Level = EVENT; }
+`;
+}

@@ -1,0 +1,25 @@
+import { describe, expect, it } from 'vitest';
+
+import { GiB, MiB } from '../../../src/model/units.ts';
+import { memoryToPlug } from '../../../src/vm/grow.ts';
+
+describe('how much memory is plugged', () => {
+  it('is none for a job that fits into the base machine', () => {
+    expect(memoryToPlug(100 * MiB, { pluggedBytes: 0, availableBytes: 177 * MiB })).toBe(0);
+  });
+
+  it('covers the request and the page structures of what is plugged', () => {
+    for (const wanted of [200 * MiB, GiB, 64 * GiB]) {
+      const plugged = memoryToPlug(wanted, { pluggedBytes: 0, availableBytes: 177 * MiB });
+      expect(177 * MiB + plugged * (1 - 1 / 64)).toBeGreaterThanOrEqual(wanted);
+      expect(plugged % (2 * MiB)).toBe(0);
+      expect(plugged).toBeLessThan(wanted * 1.02 + 16 * MiB);
+    }
+  });
+
+  it('goes on from what is plugged and never shrinks', () => {
+    const more = memoryToPlug(GiB, { pluggedBytes: 900 * MiB, availableBytes: 1000 * MiB });
+    expect(more).toBeGreaterThan(900 * MiB);
+    expect(memoryToPlug(MiB, { pluggedBytes: 900 * MiB, availableBytes: 1000 * MiB })).toBe(900 * MiB);
+  });
+});
