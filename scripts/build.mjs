@@ -1,6 +1,6 @@
 // Builds everything that runs: TypeScript bundles into dist/, C programs into build/. `npm run build`.
 import { spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { chmod, mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
 const quiet = process.argv.includes('--quiet');
 
 const bundles = [
@@ -35,7 +36,7 @@ async function bundle({ entry, out }) {
     sourcemap: 'linked',
     logLevel: 'warning',
     // A CommonJS bundle has no import.meta; what asks for its own place gets it from __filename.
-    define: { 'import.meta.url': 'caddisBundleUrl' },
+    define: { 'import.meta.url': 'caddisBundleUrl', CADDIS_VERSION: JSON.stringify(version) },
     banner: {
       js: '#!/usr/bin/env node\nconst caddisBundleUrl = require("node:url").pathToFileURL(__filename).href;',
     },

@@ -9,7 +9,6 @@ import { installAntiSpoof } from '../vm/network/anti-spoof.ts';
 import { qemuProcess } from '../vm/qemu-process.ts';
 import { removeScratch } from '../vm/scratch.ts';
 import type { Daemon } from './daemon.ts';
-import { Guest } from './guest.ts';
 import { Job } from './job.ts';
 import { createPlaces, machinePlaces, recordQemu, sweepPlaces } from './places.ts';
 
@@ -25,7 +24,9 @@ export async function adopt(daemon: Daemon): Promise<void> {
   for (const { domain, facts } of await hypervisor.machines()) {
     const scheduler = facts && daemon.schedulers.get(facts.key.scheduler);
     if (!facts?.ready || !scheduler) {
-      daemon.log.warn(`ending ${domain.name}: ${facts ? 'it was being made when caddisd stopped' : 'it has no facts of ours'}`);
+      daemon.log.warn(
+        `ending ${domain.name}: ${facts ? 'it was being made when caddisd stopped' : 'it has no facts of ours'}`,
+      );
       await hypervisor.destroy(domain);
       continue;
     }
@@ -40,7 +41,8 @@ export async function adopt(daemon: Daemon): Promise<void> {
     job.resources.domain = domain;
     if (facts.address !== undefined) job.resources.address = facts.address;
     if (facts.scratch !== undefined) job.resources.scratch = facts.scratch;
-    job.resources.guest = new Guest({ job, daemon });
+    job.resources.guest = daemon.context.connectGuest(job);
+    job.resources.guest.watch();
     await createPlaces(job.places, daemon.context.qemuOwner);
     const qemu = await qemuProcess(job.machine);
     if (qemu) await recordQemu(job.places, qemu.pid, qemu.startTicks);
@@ -71,10 +73,13 @@ async function sweep(daemon: Daemon): Promise<void> {
   for (const file of await readdir(config.scratch.dir).catch(() => [] as string[]))
     if (!isAlive(file.replace(/\.img$/, ''))) await removeScratch(join(config.scratch.dir, file));
   if (config.network.mode === 'bridge') {
-    const ports = daemon.jobs.all().flatMap(({ facts: { tap, mac, address } }) => (tap && mac && address ? [{ tap, mac, address }] : []));
+    const ports = daemon.jobs
+      .all()
+      .flatMap(({ facts: { tap, mac, address } }) => (tap && mac && address ? [{ tap, mac, address }] : []));
     await installAntiSpoof(ports);
     const released = await releaseStale(config.network.claims_dir, hostname(), isAlive);
-    if (released.length > 0) daemon.log.info(`gave back addresses of machines that are gone: ${released.join(', ')}`);
+    if (released.length > 0)
+      daemon.log.info(`gave back addresses of machines that are gone: ${released.join(', ')}`);
   }
   if (gone.length > 0) daemon.log.info(`removed what was left of ${gone.join(', ')}`);
 }

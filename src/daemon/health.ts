@@ -1,6 +1,6 @@
-import type { Log } from './log.ts';
-import type { Scheduler } from '../scheduler/scheduler.ts';
 import { messageOf } from '../model/errors.ts';
+import type { Scheduler } from '../scheduler/scheduler.ts';
+import type { Log } from './log.ts';
 
 /** How often an unfit node is looked at again, and how long one look may take. */
 const PROBE_EVERY_MS = 5_000;
@@ -82,9 +82,11 @@ export class NodeHealth {
     const health = reason === undefined ? ({ ok: true } as const) : ({ ok: false, reason } as const);
     this.#reports = this.#reports.then(async () => {
       for (const scheduler of this.#options.schedulers) {
-        await scheduler.setNodeHealth(health, AbortSignal.timeout(PROBE_TIMEOUT_MS)).catch((error: unknown) => {
-          this.#options.log.warn(`could not tell the scheduler about this node: ${messageOf(error)}`);
-        });
+        await scheduler
+          .setNodeHealth(health, AbortSignal.timeout(PROBE_TIMEOUT_MS))
+          .catch((error: unknown) => {
+            this.#options.log.warn(`could not tell the scheduler about this node: ${messageOf(error)}`);
+          });
       }
     });
   }

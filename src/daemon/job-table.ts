@@ -1,4 +1,4 @@
-import { type JobKey, formatKey } from '../model/job.ts';
+import { formatKey, type JobKey } from '../model/job.ts';
 import type { Job } from './job.ts';
 
 /** The jobs that this node holds, by machine; one job may have several incarnations for a while. */

@@ -1,8 +1,14 @@
-import { INITIAL_STATE, type JobEvent, type JobState, type JobStep, transition } from '../jobs/transitions.ts';
+import {
+  INITIAL_STATE,
+  type JobEvent,
+  type JobState,
+  type JobStep,
+  transition,
+} from '../jobs/transitions.ts';
 import type { Domain } from '../libvirt/index.ts';
 import { messageOf } from '../model/errors.ts';
 import type { Identity } from '../model/identity.ts';
-import { type JobKey, type JobRequest, formatKey } from '../model/job.ts';
+import { formatKey, type HookCall, type JobKey, type JobRequest } from '../model/job.ts';
 import type { Scheduler } from '../scheduler/scheduler.ts';
 import type { MachineFacts } from '../vm/metadata.ts';
 import type { Guest } from './guest.ts';
@@ -42,6 +48,8 @@ export class Job {
   readonly sizes: JobSizes;
   /** Host CPUs of the job, once a step has shown them. */
   hostCpus: readonly number[] | undefined;
+  /** The shims' own calls, by session: relayed commands take the scheduler's variables from them. */
+  readonly shims = new Map<bigint, HookCall>();
   readonly startMs: Record<string, number> = {};
   #state: JobState = INITIAL_STATE;
   readonly #execute: Execute;

@@ -18,7 +18,11 @@ void main();
 async function main(): Promise<void> {
   try {
     const { values } = parseArgs({
-      options: { config: { type: 'string' }, check: { type: 'boolean' }, help: { type: 'boolean', short: 'h' } },
+      options: {
+        config: { type: 'string' },
+        check: { type: 'boolean' },
+        help: { type: 'boolean', short: 'h' },
+      },
     });
     if (values.help) return console.log(USAGE);
     const config = loadConfig(values.config);
@@ -46,7 +50,9 @@ async function run(config: ReturnType<typeof loadConfig>): Promise<void> {
         .then(() => rm(pidFile, { force: true }))
         .finally(() => process.exit(0));
     });
-  process.on('unhandledRejection', (error) => log.error(`bug: unhandled rejection: ${messageOf(error)}`, { stack: (error as Error)?.stack }));
+  process.on('unhandledRejection', (error) =>
+    log.error(`bug: unhandled rejection: ${messageOf(error)}`, { stack: (error as Error)?.stack }),
+  );
   process.on('uncaughtException', (error) => {
     // The machines and their shims outlive us: a restart is safer than going on in an unknown state.
     log.error(`bug: ${error.message}`, { stack: error.stack });

@@ -1,7 +1,7 @@
 import { chown, lstat, mkdir, readdir, readlink, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
-import { type JobKey, formatKey } from '../model/job.ts';
+import { formatKey, type JobKey } from '../model/job.ts';
 
 /** Where one machine's files are: `<run>/machines/<machine>/`. */
 export interface MachinePlaces {
@@ -57,7 +57,8 @@ export async function unlinkJob(runDir: string, key: JobKey, machine: string): P
 
 /** Makes `<run>`, `<run>/jobs` and `<run>/machines`. */
 export async function createRunDir(runDir: string): Promise<void> {
-  for (const dir of [runDir, join(runDir, 'jobs'), join(runDir, 'machines')]) await mkdir(dir, { recursive: true, mode: 0o711 });
+  for (const dir of [runDir, join(runDir, 'jobs'), join(runDir, 'machines')])
+    await mkdir(dir, { recursive: true, mode: 0o711 });
 }
 
 /** Removes what machines that are gone have left: directories, and links to them. Returns the machines' names. */

@@ -3,9 +3,9 @@ import { hostname } from 'node:os';
 
 import type { Config } from '../config/schema.ts';
 import type { SetupDocument } from '../guest/protocol/machine-documents.ts';
-import { CaddisError, NodeUnfit, isNodeUnfit, messageOf } from '../model/errors.ts';
-import { MiB, formatBytes } from '../model/units.ts';
-import { QEMU_OVERHEAD_BYTES, type NodeCapacity, admitMemory } from '../vm/capacity.ts';
+import { CaddisError, isNodeUnfit, messageOf, NodeUnfit } from '../model/errors.ts';
+import { formatBytes, MiB } from '../model/units.ts';
+import { admitMemory, type NodeCapacity, QEMU_OVERHEAD_BYTES } from '../vm/capacity.ts';
 import { memoryToPlug } from '../vm/grow.ts';
 import { type GuestMount, guestMounts, withAddress } from '../vm/host-mounts.ts';
 import { type Hypervisor, unfit } from '../vm/hypervisor.ts';
@@ -15,12 +15,14 @@ import { allowPort, tapName } from '../vm/network/anti-spoof.ts';
 import { qemuProcess } from '../vm/qemu-process.ts';
 import { createScratch } from '../vm/scratch.ts';
 import { type Acceleration, type BaseShape, domainXml } from '../vm/shape.ts';
-import { Guest } from './guest.ts';
+import type { Guest } from './guest.ts';
 import type { Job } from './job.ts';
 import { createPlaces, recordQemu } from './places.ts';
 
 /** What every start on this node has in common. */
 export interface NodeContext {
+  /** Opens caddisd's side of a job's guest. */
+  readonly connectGuest: (job: Job) => Guest;
   readonly config: Config;
   readonly hypervisor: Hypervisor;
   readonly shape: BaseShape;
@@ -51,7 +53,11 @@ export async function startMachine(context: NodeContext, job: Job, signal: Abort
   const overhead = QEMU_OVERHEAD_BYTES[context.acceleration];
   await admitMemory((request.memoryBytes ?? config.vm.base_memory) + overhead, config.vm.reserve_memory);
   await createPlaces(job.places, context.qemuOwner);
-  const [, mounts] = await Promise.all([takeNetwork(context, job), guestMounts(config.storage), takeScratch(context, job)]);
+  const [, mounts] = await Promise.all([
+    takeNetwork(context, job),
+    guestMounts(config.storage),
+    takeScratch(context, job),
+  ]);
   lap('prepare');
 
   const domain = await hypervisor.create(machineXml(context, job), signal).catch((error: unknown) => {
@@ -62,7 +68,7 @@ export async function startMachine(context: NodeContext, job: Job, signal: Abort
   if (qemu) await recordQemu(job.places, qemu.pid, qemu.startTicks);
   lap('define');
 
-  const guest = new Guest({ control: job.places.control, bulk: job.places.bulk, log: job.log });
+  const guest = context.connectGuest(job);
   job.resources.guest = guest;
   await guest.up(config.vm.boot_timeout * 1000, signal).catch((error: unknown) => {
     throw new NodeUnfit(
@@ -74,10 +80,10 @@ export async function startMachine(context: NodeContext, job: Job, signal: Abort
 
   await plugDevices(context, job);
   lap('plug');
-  const setup = await guest.setup(
-    setupDocument(context, job, mounts),
-    { timeoutMs: GROW_TIMEOUT_MS, signal },
-  );
+  const setup = await guest.setup(setupDocument(context, job, mounts), {
+    timeoutMs: GROW_TIMEOUT_MS,
+    signal,
+  });
   job.sizes.availableBytes = setup.memAvailableBytes;
   job.sizes.totalBytes = setup.memTotalBytes;
   job.log.debug('guest set up', setup.timingsMs);
@@ -100,16 +106,23 @@ export async function grow(
   const { shape, hypervisor } = context;
   const cpus = Math.min(wanted.cpus ?? 1, shape.maxCpus);
   if (wanted.cpus !== undefined && wanted.cpus > shape.maxCpus)
-    throw new NodeUnfit(`the job has ${wanted.cpus} CPUs, this node's machines at most ${shape.maxCpus} (vm.cpus_max)`, {
-      wholeNode: false,
-    });
+    throw new NodeUnfit(
+      `the job has ${wanted.cpus} CPUs, this node's machines at most ${shape.maxCpus} (vm.cpus_max)`,
+      {
+        wholeNode: false,
+      },
+    );
   if (cpus > 1) await hypervisor.setVcpus(domain, cpus);
-  if (context.config.vm.cpu_quota_percent < 100) await hypervisor.setCpuQuota(domain, context.config.vm.cpu_quota_percent);
+  if (context.config.vm.cpu_quota_percent < 100)
+    await hypervisor.setCpuQuota(domain, context.config.vm.cpu_quota_percent);
 
   const memoryBytes = wanted.memoryBytes ?? 0;
   for (let attempt = 0; attempt < GROW_ATTEMPTS; attempt++) {
     const available = job.sizes.availableBytes ?? 0;
-    const plug = memoryToPlug(memoryBytes, { pluggedBytes: job.sizes.pluggedBytes, availableBytes: available });
+    const plug = memoryToPlug(memoryBytes, {
+      pluggedBytes: job.sizes.pluggedBytes,
+      availableBytes: available,
+    });
     if (plug > shape.maxMemoryBytes - shape.baseMemoryBytes)
       throw new NodeUnfit(
         `the job's ${formatBytes(memoryBytes)} do not fit into a machine of this node: at most ${formatBytes(shape.maxMemoryBytes)} (vm.memory_max)`,
@@ -145,7 +158,9 @@ async function takeNetwork({ config }: NodeContext, job: Job): Promise<void> {
   const { network } = config;
   if (network.mode === 'none') return;
   if (network.range === undefined)
-    throw new NodeUnfit('network.mode is "bridge" but network.range is not set in caddis.toml', { wholeNode: true });
+    throw new NodeUnfit('network.mode is "bridge" but network.range is not set in caddis.toml', {
+      wholeNode: true,
+    });
   const address = await claimAddress(network.claims_dir, parseRange(network.range), {
     host: hostname(),
     machine: job.machine,

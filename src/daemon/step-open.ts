@@ -37,7 +37,8 @@ async function readOne(
     try {
       const stat = await handle.stat();
       if (!stat.isFile()) throw new CaddisError('it is no regular file');
-      if (stat.size > SCRIPT_MAX_BYTES) throw new CaddisError(`it has ${stat.size} bytes, more than ${SCRIPT_MAX_BYTES}`);
+      if (stat.size > SCRIPT_MAX_BYTES)
+        throw new CaddisError(`it has ${stat.size} bytes, more than ${SCRIPT_MAX_BYTES}`);
       const content = await handle.readFile();
       return { path: file.path, mode: file.mode, uid: owner.uid, gid: owner.gid, content };
     } finally {

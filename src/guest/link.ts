@@ -10,12 +10,13 @@ import {
   encodeSetup,
   type GuestPressure,
   parsePressure,
+  type ResizeDocument,
   type SetupDocument,
   type SetupResult,
 } from './protocol/machine-documents.ts';
 import { FrameType, LogLevels, ProtocolError } from './protocol/types.ts';
 
-export type GuestLogLevel = (typeof LogLevels)[number];
+type GuestLogLevel = (typeof LogLevels)[number];
 
 export interface GuestLinkEvents {
   /** Both ports answered: sessions may be attached. */
@@ -37,6 +38,8 @@ export interface SessionLink {
   readonly isUp: boolean;
   /** False: congested, pause and wait for `drain`. Dropped while the link is down. */
   send(frame: Frame): boolean;
+  /** Rejects when the link breaks. */
+  ping(options: RequestOptions): Promise<number>;
   /** Breaks the link because the guest broke the protocol; it comes up again with a new generation. */
   reset(reason: string): void;
   on<K extends 'up' | 'down' | 'frame' | 'drain'>(
@@ -129,10 +132,7 @@ export class GuestLink extends EventEmitter<GuestLinkEvents> implements SessionL
   }
 
   /** Brings plugged CPUs and memory into use. Rejects as `setup` does. */
-  resize(
-    document: { readonly cpus: number; readonly memoryBytes: number },
-    options: RequestOptions,
-  ): Promise<SetupResult> {
+  resize(document: ResizeDocument, options: RequestOptions): Promise<SetupResult> {
     return this.#ask(FrameType.Resize, encodeResize(document), options);
   }
 

@@ -109,7 +109,7 @@ export class ShapeCalls<Connected extends Rpc> {
     return this.run(remote.domainSetSchedulerParametersFlags, args, options);
   }
 
-  /** At most `max` values (the QEMU driver has 9). */
+  /** Needs the cpu cgroup controller, as setting does: else isOperationInvalid. */
   getSchedulerParameters(
     domain: Domain,
     flags: number = modify.live,

@@ -12,7 +12,7 @@ import {
   modify,
 } from '../libvirt/index.ts';
 import { type DiskLimits, type NicOptions, nicXml, requestMemoryXml, scratchDiskXml } from './devices.ts';
-import { METADATA_URI, type MachineFacts, metadataXml, parseMetadata } from './metadata.ts';
+import { METADATA_URI, type MachineFacts, bareMetadataXml, parseMetadata } from './metadata.ts';
 
 /** Domains of ours, by name; everything else on the node is left alone. */
 export const MACHINE_PREFIX = 'caddis-';
@@ -30,6 +30,11 @@ export class Hypervisor {
 
   get isUp(): boolean {
     return this.#libvirt.rpc.isUp;
+  }
+
+  /** Resolves when libvirt answers; rejects after `timeoutMs`. */
+  ready(timeoutMs: number): Promise<void> {
+    return this.#libvirt.rpc.ready({ timeoutMs });
   }
 
   async create(xml: string, signal: AbortSignal): Promise<Domain> {
@@ -77,7 +82,7 @@ export class Hypervisor {
   }
 
   async setFacts(domain: Domain, facts: MachineFacts): Promise<void> {
-    await this.#libvirt.setMetadata(domain, metadataType.element, metadataXml(facts), 'caddis', METADATA_URI, modify.live);
+    await this.#libvirt.setMetadata(domain, metadataType.element, bareMetadataXml(facts), 'caddis', METADATA_URI, modify.live);
   }
 
   /** Our running machines with what their metadata says; undefined where it cannot be read. */

@@ -39,9 +39,14 @@ const facts = z.object({
 /** The facts of a job as they sit in its domain's <metadata>: what a restarted caddisd builds its job table from. */
 export type MachineFacts = z.infer<typeof facts>;
 
-/** The metadata element, for the domain XML and for virDomainSetMetadata. JSON inside: the reader is ourselves. */
+/** The metadata element for the domain XML. JSON inside: the reader is ourselves. */
 export function metadataXml(machine: MachineFacts): string {
   return `<caddis:job xmlns:caddis='${METADATA_URI}'>${escapeXml(JSON.stringify(machine))}</caddis:job>`;
+}
+
+/** The same for virDomainSetMetadata, which puts the namespace in itself and refuses one that is there. */
+export function bareMetadataXml(machine: MachineFacts): string {
+  return `<job>${escapeXml(JSON.stringify(machine))}</job>`;
 }
 
 const parser = new XMLParser({

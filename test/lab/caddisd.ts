@@ -1,106 +1,107 @@
-import { closeSync, openSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-
-import { execa } from 'execa';
-
+import { join } from 'node:path';
+import { ensureImage } from '../../src/guest/image/ensure.ts';
+import { labRecipe } from '../../src/guest/image/lab-image.ts';
+import { showProgress } from '../../src/guest/image/progress.ts';
+import { ImageStore } from '../../src/guest/image/store.ts';
+import { recordedDaemons, startDaemon, stopDaemon, untilReady } from './daemons.ts';
+import { cellOf } from './gridengine/cell.ts';
 import type { Lab, LabHost } from './host.ts';
-import { on, until } from './process.ts';
+import { network, qemuAccount, repository } from './layout.ts';
+import type { LabCaddisd } from './parts.ts';
+import { on } from './process.ts';
+import { slurmdSpool } from './slurm/cluster.ts';
 
-const repository = join(dirname(fileURLToPath(import.meta.url)), '../..');
+const NAME = 'caddisd';
+const BUNDLE = join(repository, 'dist/caddisd.cjs');
+export const hookClient = join(repository, 'build/caddis-hook');
 
 /** caddisd on every node of the lab, with the lab's image, its bridge and the home directories over NFS. */
-export const caddisd = {
-  async start(lab: Lab): Promise<void> {
+export const caddisd: LabCaddisd = {
+  async start(lab) {
+    await ensureImage(new ImageStore(imagesOf(lab)), labRecipe(), {
+      name: 'lab',
+      progress: showProgress(process.stderr),
+    });
     await Promise.all(lab.nodes.map((host) => startOn(lab, host)));
   },
 
-  async stop(lab: Lab): Promise<void> {
-    await Promise.all(lab.nodes.map((host) => stopOn(lab, host)));
+  async stop(lab) {
+    await Promise.all(lab.nodes.map((host) => stopDaemon(host.name, NAME)));
   },
 };
 
-/** Starts caddisd on one host; returns when its hook socket answers. */
-export async function startOn(lab: Lab, host: LabHost): Promise<void> {
-  const dir = join(lab.paths.run, `${host.name}-caddis`);
-  await mkdir(dir, { recursive: true });
-  const configPath = join(dir, 'caddis.toml');
-  const overrides = await readFile(join(dir, 'overrides.toml'), 'utf8').catch(() => '');
-  await writeFile(configPath, `${configText(lab)}\n${overrides}`);
-  const out = openSync(join(lab.paths.logs, `${host.name}-caddisd.log`), 'a');
-  try {
-    const [file, ...prefix] = [
-      ...host.prefix,
-      process.execPath,
-      join(repository, 'dist/caddisd.cjs'),
-      '--config',
-      configPath,
-    ];
-    const child = execa(file as string, prefix, {
-      stdin: 'ignore',
-      stdout: out,
-      stderr: out,
-      detached: true,
-      cleanup: false,
-      reject: false,
-      cwd: '/',
-      env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' },
-      extendEnv: false,
-    });
-    child.unref();
-    await until(
-      `caddisd on ${host.name} (see ${lab.paths.logs}/${host.name}-caddisd.log)`,
-      async () =>
-        (await on(host, ['cat', '/run/caddis/caddisd.pid']).catch(() => '')).trim() !== '' &&
-        (await answers(host)),
-      { timeoutMs: 20_000 },
-    );
-  } finally {
-    closeSync(out);
-  }
+/** Starts caddisd on one host; returns when its root socket answers. `extra` is more TOML, for tests of single settings. */
+export async function startOn(lab: Lab, host: LabHost, extra = ''): Promise<void> {
+  const path = configPath(lab, host);
+  await mkdir(join(lab.paths.root, 'scratch', host.name), { recursive: true });
+  await writeFile(path, mergeTables(configText(lab, host), extra));
+  await startDaemon(host, NAME, [process.execPath, BUNDLE, '--config', path]);
+  await untilReady(host, NAME, () => answers(host), 30_000);
 }
 
-/** Stops caddisd on one host as a package would: TERM, and its machines stay. */
-export async function stopOn(_lab: Lab, host: LabHost, signal: 'TERM' | 'KILL' = 'TERM'): Promise<void> {
-  const pid = (await on(host, ['cat', '/run/caddis/caddisd.pid']).catch(() => '')).trim();
-  if (!/^\d+$/.test(pid)) return;
-  const isOurs = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
-  if (!isOurs.includes('caddisd.cjs')) return;
-  process.kill(Number(pid), `SIG${signal}`);
-  await until(`caddisd ${pid} to end`, async () =>
-    (await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => ' Z ')).includes(' Z '),
-  );
+/** Stops caddisd on one host, by TERM or KILL; its machines stay. */
+export async function stopOn(host: LabHost, signal: 'TERM' | 'KILL' = 'TERM'): Promise<void> {
+  if (signal === 'TERM') return stopDaemon(host.name, NAME);
+  const daemon = (await recordedDaemons()).find((d) => d.host === host.name && d.name === NAME);
+  if (daemon?.alive) process.kill(daemon.pid, 'SIGKILL');
+  await stopDaemon(host.name, NAME);
+}
+
+function configPath(lab: Lab, host: LabHost): string {
+  return join(lab.paths.run, `${host.name}-caddis.toml`);
+}
+
+export function imagesOf(lab: Lab): string {
+  return join(lab.paths.root, 'images');
 }
 
 async function answers(host: LabHost): Promise<boolean> {
-  return on(host, [join(repository, 'build/caddis-hook'), '--connect-timeout', '1', 'status'], {
-    timeoutMs: 3000,
-  }).then(
-    () => true,
-    () => false,
-  );
+  await on(host, [hookClient, '--connect-timeout', '0', 'status'], { timeoutMs: 5000 });
+  return true;
 }
 
-function configText(lab: Lab): string {
+/** TOML refuses a table that is opened twice: lines of `extra` go into the table that is there. */
+function mergeTables(base: string, extra: string): string {
+  let text = base;
+  for (const [, name, body] of extra.matchAll(/^\[([\w.]+)\]\n([^[]*)/gm)) {
+    for (const line of (body as string).split('\n').filter(Boolean)) {
+      const key = line.split('=')[0]?.trim() as string;
+      const table = new RegExp(`(^\\[${name}\\]\\n)((?:[^[].*\\n)*)`, 'm');
+      text = text.replace(table, (_, head: string, rest: string) => {
+        const kept = rest.split('\n').filter((old) => old.split('=')[0]?.trim() !== key);
+        return `${head}${line}\n${kept.join('\n')}`;
+      });
+    }
+  }
+  return text;
+}
+
+function configText(lab: Lab, host: LabHost): string {
+  const cell = cellOf(lab);
+  const sge = Object.entries(cell.environment)
+    .map(([name, value]) => `${name} = "${value}"`)
+    .join(', ');
   return `# Written by the lab.
 log_level = "debug"
 [vm]
 image = "lab"
-images_dir = "${lab.paths.root}/images"
+images_dir = "${imagesOf(lab)}"
+qemu_user = "${qemuAccount.name}"
 reserve_memory = "512M"
 cpus_max = 4
 memory_max = "6G"
 acceleration = "tcg"
 [scratch]
+dir = "${lab.paths.root}/scratch/${host.name}"
 size = "2G"
 [network]
 mode = "bridge"
-bridge = "br0"
-range = "10.77.0.100-10.77.0.199"
-prefix_length = 24
-gateway = "10.77.0.1"
-claims_dir = "${lab.paths.store}/addresses"
+bridge = "${network.bridge}"
+range = "${network.vmRange.first}-${network.vmRange.last}"
+prefix_length = ${network.prefixLength}
+gateway = "${lab.head.address}"
+claims_dir = "${lab.paths.root}/addresses"
 [storage]
 auto = false
 [[storage.mount]]
@@ -111,5 +112,11 @@ options = "addr=${lab.head.address},vers=4.2,hard,proto=tcp,timeo=50"
 [policy]
 native = ["native", "native.q"]
 allow_off = ["main"]
+[slurm]
+spool_dir = "${slurmdSpool}"
+[gridengine]
+bin_dir = "/usr/bin"
+spool_dir = "${cell.execdSpool}"
+environment = { ${sge} }
 `;
 }

@@ -8,7 +8,12 @@ import { grow } from '../start-machine.ts';
  * What slurmstepd knows and the prolog did not: memory and CPUs. Sent before the first task of every step; the machine grows once. A failure fails the step: without
  * this the job would run in a machine of the wrong size.
  */
-export async function facts(daemon: Daemon, scheduler: Scheduler, call: HookCall, signal: AbortSignal): Promise<HookAnswer> {
+export async function facts(
+  daemon: Daemon,
+  scheduler: Scheduler,
+  call: HookCall,
+  signal: AbortSignal,
+): Promise<HookAnswer> {
   const said = scheduler.readFacts(call);
   const job = daemon.jobs.current(said.key);
   if (!job) return { exitCode: 0 };
@@ -18,7 +23,8 @@ export async function facts(daemon: Daemon, scheduler: Scheduler, call: HookCall
         cpus: larger(said.cpus, job.sizes.cpus),
         memoryBytes: larger(said.memoryBytes, job.sizes.memoryBytes),
       };
-      if (wanted.cpus !== undefined || wanted.memoryBytes !== undefined) await grow(daemon.context, job, wanted, signal);
+      if (wanted.cpus !== undefined || wanted.memoryBytes !== undefined)
+        await grow(daemon.context, job, wanted, signal);
     });
     return { exitCode: 0 };
   } catch (error) {

@@ -2,7 +2,7 @@ import { hostname } from 'node:os';
 
 import { isNodeUnfit, messageOf } from '../../model/errors.ts';
 import { identityOf } from '../../model/identity.ts';
-import { type HookCall, type JobRequest, formatKey } from '../../model/job.ts';
+import { formatKey, type HookCall, type JobRequest } from '../../model/job.ts';
 import type { HookAnswer, Scheduler } from '../../scheduler/scheduler.ts';
 import type { Daemon } from '../daemon.ts';
 import { Job } from '../job.ts';
@@ -13,7 +13,12 @@ import { newMachineName, startMachine } from '../start-machine.ts';
 const REFUSE_TIMEOUT_MS = 20_000;
 
 /** Makes the job's machine, or puts the job back. Never throws for what a node can do wrong: the answer keeps the node in service. */
-export async function prolog(daemon: Daemon, scheduler: Scheduler, call: HookCall, signal: AbortSignal): Promise<HookAnswer> {
+export async function prolog(
+  daemon: Daemon,
+  scheduler: Scheduler,
+  call: HookCall,
+  signal: AbortSignal,
+): Promise<HookAnswer> {
   const request = scheduler.readProlog(call);
   const { config } = daemon.context;
   if (runsNatively(daemon, request)) return { exitCode: 0 };
@@ -28,7 +33,10 @@ export async function prolog(daemon: Daemon, scheduler: Scheduler, call: HookCal
     return { exitCode: 0 };
   } catch (error) {
     const reason = messageOf(error);
-    job.log.error(`no machine for this job: ${reason}`, isNodeUnfit(error) ? {} : { stack: (error as Error).stack });
+    job.log.error(
+      `no machine for this job: ${reason}`,
+      isNodeUnfit(error) ? {} : { stack: (error as Error).stack },
+    );
     await job.dispatch({ type: 'start-failed', reason });
     if (isNodeUnfit(error) && error.wholeNode) daemon.health.unfit(reason);
     if (config.policy.on_unavailable === 'native') return { exitCode: 0 };

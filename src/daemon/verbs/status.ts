@@ -1,10 +1,9 @@
 import { hostname } from 'node:os';
-
-import type { MachineStatus, NodeStatus } from '../../model/status.ts';
 import { formatKey } from '../../model/job.ts';
+import type { MachineStatus, NodeStatus } from '../../model/status.ts';
+import { qemuProcess } from '../../vm/qemu-process.ts';
 import type { Daemon } from '../daemon.ts';
 import type { Job } from '../job.ts';
-import { qemuProcess } from '../../vm/qemu-process.ts';
 
 export async function status(daemon: Daemon): Promise<NodeStatus> {
   return {

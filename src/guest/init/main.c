@@ -18,7 +18,7 @@
 static int run_agent(const char *directory)
 {
 	char socket[200];
-	struct agent a;
+	static struct agent a; /* for the life of the process */
 
 	if (agent_init(&a, 0) || link_listen(&a.link, directory)) {
 		fprintf(stderr, "caddis-init: cannot listen in %s: %s\n", directory, strerror(errno));

@@ -43,6 +43,16 @@ export interface SetupDocument {
   readonly binds: readonly { readonly source: string; readonly target: string }[];
 }
 
+/** What plugged devices should have become. */
+export interface ResizeDocument {
+  /** vCPUs to have online. */
+  readonly cpus: number;
+  /** MemTotal to wait for; 0 = do not wait. */
+  readonly memoryBytes: number;
+  /** Hard limit of all sessions together; 0 = leave as it is. */
+  readonly jobMemoryBytes: number;
+}
+
 /** The guest's answer to SETUP or RESIZE. */
 export interface SetupResult {
   readonly message: string;
@@ -94,8 +104,12 @@ export function encodeSetup(setup: SetupDocument): Buffer {
   return w.finish();
 }
 
-export function encodeResize(resize: { readonly cpus: number; readonly memoryBytes: number }): Buffer {
-  return new TlvWriter().u64(Tag.Cpus, resize.cpus).u64(Tag.Memory, resize.memoryBytes).finish();
+export function encodeResize(resize: ResizeDocument): Buffer {
+  return new TlvWriter()
+    .u64(Tag.Cpus, resize.cpus)
+    .u64(Tag.Memory, resize.memoryBytes)
+    .u64(Tag.JobMemory, resize.jobMemoryBytes)
+    .finish();
 }
 
 /** Parses SETUP_DONE. Throws ProtocolError. */

@@ -82,7 +82,7 @@ export function startOfStep(
   };
 }
 
-export function encodeTerminal(size: TerminalSize): Buffer {
+function encodeTerminal(size: TerminalSize): Buffer {
   const out = Buffer.alloc(8);
   for (const [i, value] of [size.rows, size.columns, size.xPixels, size.yPixels].entries())
     out.writeUInt16LE(value, 2 * i);

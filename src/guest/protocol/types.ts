@@ -86,6 +86,7 @@ export const Tag = {
   Stub: 53,
   Hosts: 54,
   Bind: 55,
+  JobMemory: 56,
   Message: 60,
   Timing: 61,
   MemAvailable: 62,

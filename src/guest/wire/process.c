@@ -130,6 +130,10 @@ static void on_open(struct processes *t, struct session *s, const struct frame *
 		refuse(t, f->session, EXIT_NOT_STARTED, EAGAIN, "too many sessions");
 		return;
 	}
+	/* An id used again at once: the forgotten session must not take the new one's group away. */
+	for (struct session *old = t->first; old; old = old->next)
+		if (old->id == f->session)
+			old->scope.path[0] = 0;
 	s->id = f->session;
 	s->next = t->first;
 	t->first = s;

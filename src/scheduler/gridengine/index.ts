@@ -40,6 +40,8 @@ export function createGridEngine(options: GridEngineOptions): Scheduler {
   const findAccount = options.findAccount ?? createFindAccount();
   const trustJsv = options.trustJsv ?? true;
   return {
+    relayCommands: GRIDENGINE_COMMANDS,
+    relayRule: (argv) => gridEngineRelayRule(argv, options.binDir),
     spoolDirs: [join(options.spoolDir, host, 'job_scripts')],
     readProlog: (call) => readProlog(call, findAccount, { trustJsv }),
     readEpilog,

@@ -2,7 +2,7 @@ import type { RunCommand } from './commands.ts';
 
 type Health = { readonly ok: true } | { readonly ok: false; readonly reason: string };
 
-/** Marks a host as closed by us, with the reason, in its complex_values; see docs/decisions on node health. */
+/** Marks a host as closed by us, with the reason, in its complex_values; see docs/decisions/0020-gridengine-node-health.md. */
 const REASON_COMPLEX = 'caddis_down';
 
 /**

@@ -1,9 +1,21 @@
 import { join } from 'node:path';
 
-import { type OptionTable, type RelayRule, firstOperand, hasLongOption } from '../relay.ts';
+import { firstOperand, hasLongOption, type OptionTable, type RelayRule } from '../relay.ts';
 
 /** Commands that only ask or tell the controller. */
-const CONTROL = ['squeue', 'scontrol', 'scancel', 'sacct', 'sinfo', 'sstat', 'sprio', 'sshare', 'sbcast', 'sattach', 'sacctmgr'] as const;
+const CONTROL = [
+  'squeue',
+  'scontrol',
+  'scancel',
+  'sacct',
+  'sinfo',
+  'sstat',
+  'sprio',
+  'sshare',
+  'sbcast',
+  'sattach',
+  'sacctmgr',
+] as const;
 const LAUNCH = ['srun', 'sbatch', 'salloc'] as const;
 
 export const SLURM_COMMANDS: readonly string[] = [...LAUNCH, ...CONTROL];
@@ -36,15 +48,24 @@ export function slurmRelayRule(argv: readonly string[], binDir: string): RelayRu
     case 'srun':
       // srun runs these beside itself: that would be outside the job's machine.
       if (hasLongOption(argv, LAUNCH_OPTIONS, ['prolog', 'epilog']))
-        return refuse('srun: --prolog and --epilog would run outside the job’s machine: put the commands into the script');
+        return refuse(
+          'srun: --prolog and --epilog would run outside the job’s machine: put the commands into the script',
+        );
       return { allow: true, program, script: undefined, usesWorkDir: true };
     case 'sbatch': {
       const wrapped = hasLongOption(argv, SBATCH_OPTIONS, ['wrap']);
-      return { allow: true, program, script: wrapped ? undefined : firstOperand(argv, SBATCH_OPTIONS), usesWorkDir: true };
+      return {
+        allow: true,
+        program,
+        script: wrapped ? undefined : firstOperand(argv, SBATCH_OPTIONS),
+        usesWorkDir: true,
+      };
     }
     case 'salloc':
       if (!hasLongOption(argv, LAUNCH_OPTIONS, ['no-shell']))
-        return refuse('salloc: its shell would run outside the job’s machine: use "salloc --no-shell" and srun --jobid, or sbatch');
+        return refuse(
+          'salloc: its shell would run outside the job’s machine: use "salloc --no-shell" and srun --jobid, or sbatch',
+        );
       return { allow: true, program, script: undefined, usesWorkDir: true };
     default:
       return { allow: true, program, script: undefined, usesWorkDir: false };

@@ -1,6 +1,6 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { cp, mkdir, mkdtemp, readdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
+import { access, cp, mkdir, mkdtemp, readdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
 import net from 'node:net';
 import { basename, join } from 'node:path';
 import { promisify } from 'node:util';
@@ -198,6 +198,9 @@ class Daemon implements PrivateLibvirtd {
 
   /** A cgroup root of its own (version 1 controllers), so that libvirt limits machines for real and leaves nothing in the machine's. */
   async #cgroupScript(): Promise<string[]> {
+    await access('/sys/fs/cgroup/cpu/cgroup.procs').catch(() => {
+      throw new Error('expected cgroup version 1 controllers under /sys/fs/cgroup (cpu, cpuacct, memory)');
+    });
     for (const controller of cgroupControllers) await mkdir(this.#cgroup(controller), { recursive: true });
     const enter = cgroupControllers.map((controller) => `echo $$ > ${this.#cgroup(controller)}/cgroup.procs`);
     const mounts = cgroupControllers.map(
@@ -228,7 +231,7 @@ class Daemon implements PrivateLibvirtd {
 }
 
 /** What the limits under test need. */
-const cgroupControllers = ['cpu', 'memory'] as const;
+const cgroupControllers = ['cpu', 'cpuacct', 'memory'] as const;
 
 const qemuConf = `
 user = "root"
@@ -240,7 +243,7 @@ namespaces = [ ]
 stdio_handler = "file"
 max_core = 0
 save_image_format = "raw"
-cgroup_controllers = [ "cpu", "memory" ]
+cgroup_controllers = [ "cpu", "cpuacct", "memory" ]
 `;
 
 function libvirtdConf(tcpPort: number, tlsPort: number): string {

@@ -62,21 +62,21 @@ export async function waitForNodes(lab: Lab, cell: Cell): Promise<void> {
 }
 
 /** Ends the daemons, execds first; jobs that still run are killed by their execd's end (`qconf -kej`) or by the lab's sweep. */
-export async function stopDaemons(lab: Lab, cell: Cell): Promise<void> {
+export async function stopDaemons(lab: Lab, cell: Cell, qmasterGraceMs = 10_000): Promise<void> {
   await Promise.all(
-    lab.nodes.map(({ name }) => terminate(join(cell.execdSpool, name, 'execd.pid'), 'sge_execd')),
+    lab.nodes.map(({ name }) => terminate(join(cell.execdSpool, name, 'execd.pid'), 'sge_execd', 1_500)),
   );
-  await terminate(join(cell.qmasterSpool, 'qmaster.pid'), 'sge_qmaster');
+  await terminate(join(cell.qmasterSpool, 'qmaster.pid'), 'sge_qmaster', qmasterGraceMs);
 }
 
-async function terminate(file: string, program: string): Promise<void> {
+async function terminate(file: string, program: string, graceMs: number): Promise<void> {
   const pid = await pidIn(file).catch(() => undefined);
   // The file may be an old one: only a process of that name is ours.
   const name = pid && (await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => '')).trim();
   if (!pid || name !== program) return;
   const gone = async () => (await startTime(pid)) === undefined;
   signal(pid, 'SIGTERM');
-  await until(`${program} ${pid} to end`, gone, { timeoutMs: 6_000 }).catch(async () => {
+  await until(`${program} ${pid} to end`, gone, { timeoutMs: graceMs }).catch(async () => {
     signal(pid, 'SIGKILL');
     await until(`${program} ${pid} to die`, gone, { timeoutMs: 3_000 });
   });

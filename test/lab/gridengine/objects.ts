@@ -65,7 +65,7 @@ export function execHost(name: string, memory: string): string {
   return lines({
     hostname: name,
     load_scaling: 'NONE',
-    complex_values: `vm_mem=${memory}`,
+    complex_values: `vm_mem=${memory},vm_tmp=40G`,
     user_lists: 'NONE',
     xuser_lists: 'NONE',
     projects: 'NONE',

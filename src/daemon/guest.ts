@@ -1,0 +1,181 @@
+import { GuestLink, type RequestOptions } from '../guest/link.ts';
+import type {
+  GuestPressure,
+  ResizeDocument,
+  SetupDocument,
+  SetupResult,
+} from '../guest/protocol/machine-documents.ts';
+import type { StartDocument } from '../guest/protocol/start-document.ts';
+import type { SessionPeer } from '../guest/sessions/peer.ts';
+import type { RelayDecision, RelayRequest } from '../guest/sessions/relays.ts';
+import { SessionRouter } from '../guest/sessions/router.ts';
+import type { Log } from './log.ts';
+
+/** SIGKILL, for sessions whose shim is gone. */
+const SIGKILL = 9;
+/** How often an agent is asked for a sign of life, and after how long without one the machine is given up. Under TCG on a busy host seconds are normal. */
+const PING_EVERY_MS = 10_000;
+const SILENT_AFTER_MS = 90_000;
+/** Shims come back to a restarted caddisd within a second or two; a session that nobody has claimed by then has none. */
+const UNCLAIMED_AFTER_MS = 20_000;
+
+export interface GuestOptions {
+  readonly control: string;
+  readonly bulk: string;
+  readonly log: Log;
+  readonly lostShimGraceMs: number;
+  readonly decideRelay: (request: RelayRequest) => Promise<RelayDecision>;
+  readonly stepOpened: () => void;
+  readonly stepEnded: () => void;
+  /** The agent gave no sign of life for too long. */
+  readonly silent: (reason: string) => void;
+  readonly pressure: (pressure: GuestPressure) => void;
+}
+
+/** caddisd's side of one guest: its link, its sessions, and the watch over both. */
+export class Guest {
+  readonly #link: GuestLink;
+  readonly #router: SessionRouter;
+  readonly #options: GuestOptions;
+  readonly #log: Log;
+  readonly #timers = new Set<NodeJS.Timeout>();
+  #watch: NodeJS.Timeout | undefined;
+  #lastSignMs = performance.now();
+  #unclaimedSinceMs = new Map<bigint, number>();
+  #open = 0;
+
+  constructor(options: GuestOptions) {
+    this.#options = options;
+    this.#log = options.log;
+    this.#link = new GuestLink({ controlPath: options.control, bulkPath: options.bulk });
+    this.#router = new SessionRouter(this.#link, { decideRelay: options.decideRelay });
+    this.#link.on('up', () => {
+      this.#lastSignMs = performance.now();
+      this.#link.setClock();
+    });
+    this.#link.on('down', (reason) => this.#log.warn(`the link to the guest broke: ${reason}`));
+    this.#link.on('log', (level, text) =>
+      this.#log.log(level === 'error' ? 'warn' : level, `guest: ${text}`),
+    );
+    this.#link.on('pressure', (pressure) => {
+      this.#lastSignMs = performance.now();
+      this.#options.pressure(pressure);
+      this.#killUnclaimed(pressure);
+    });
+    this.#router.on('violation', (text) => this.#log.warn(`the guest broke the protocol: ${text}`));
+    this.#router.on('peerGone', (session, pid) => this.#peerGone(session, pid));
+    this.#router.on('acknowledged', () => this.#ended());
+    this.#link.open();
+  }
+
+  get isUp(): boolean {
+    return this.#link.isUp;
+  }
+
+  get steps(): number {
+    return this.#router.sessions().length;
+  }
+
+  /** Resolves when the agent answers, and begins to watch it. */
+  async up(timeoutMs: number, signal: AbortSignal): Promise<void> {
+    await this.#link.ready({ timeoutMs, signal });
+    this.watch();
+  }
+
+  /** Begins to watch for signs of life. */
+  watch(): void {
+    this.#lastSignMs = performance.now();
+    this.#watch ??= setInterval(() => this.#look(), PING_EVERY_MS);
+  }
+
+  setup(document: SetupDocument, options: RequestOptions): Promise<SetupResult> {
+    return this.#link.setup(document, options);
+  }
+
+  resize(document: ResizeDocument, options: RequestOptions): Promise<SetupResult> {
+    return this.#link.resize(document, options);
+  }
+
+  openStep(id: bigint, name: string, start: StartDocument, peer: SessionPeer): void {
+    this.#router.open(id, name, start, peer);
+    this.#begun();
+  }
+
+  /** A shim that was connected to an earlier caddisd, or lost its connection. */
+  attachStep(id: bigint, peer: SessionPeer): void {
+    const known = this.#router.sessions().some(({ session }) => session === id);
+    this.#router.attach(id, peer);
+    this.#unclaimedSinceMs.delete(id);
+    if (!known) this.#begun();
+  }
+
+  /** Ends every shim with this reason: the machine is gone or going. */
+  endAll(reason: string): void {
+    this.#router.close(`caddis: ${reason}`);
+  }
+
+  close(): void {
+    clearInterval(this.#watch);
+    for (const timer of this.#timers) clearTimeout(timer);
+    this.#timers.clear();
+    this.#link.close();
+  }
+
+  #begun(): void {
+    this.#open += 1;
+    this.#options.stepOpened();
+  }
+
+  #ended(): void {
+    if (this.#open === 0) return;
+    this.#open -= 1;
+    this.#options.stepEnded();
+  }
+
+  /** A shim that was killed takes its step with it, as the scheduler means it; one that only lost its connection comes back. */
+  #peerGone(session: bigint, pid: number): void {
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer);
+      const info = this.#router.sessions().find((entry) => entry.session === session);
+      if (!info || info.peerPid !== undefined) return;
+      this.#log.info(`the shim ${pid} of step ${info.name || session} is gone: ending the step`);
+      this.#router.kill(session, SIGKILL);
+      this.#router.discard(session);
+    }, this.#options.lostShimGraceMs);
+    this.#timers.add(timer);
+  }
+
+  /** Sessions that run in the guest and that no shim has claimed since caddisd started: theirs were killed while no caddisd ran. */
+  #killUnclaimed(pressure: GuestPressure): void {
+    const known = new Set(this.#router.sessions().map(({ session }) => session));
+    const now = performance.now();
+    const unclaimed = new Map<bigint, number>();
+    for (const { session } of pressure.sessions) {
+      if (known.has(session)) continue;
+      const since = this.#unclaimedSinceMs.get(session) ?? now;
+      if (now - since < UNCLAIMED_AFTER_MS) {
+        unclaimed.set(session, since);
+        continue;
+      }
+      this.#log.info(`session ${session} has no shim: ending it`);
+      this.#router.kill(session, SIGKILL);
+      this.#router.discard(session);
+    }
+    this.#unclaimedSinceMs = unclaimed;
+  }
+
+  #look(): void {
+    if (performance.now() - this.#lastSignMs > SILENT_AFTER_MS) {
+      clearInterval(this.#watch);
+      this.#options.silent(`the guest's agent gave no sign of life for ${SILENT_AFTER_MS / 1000} s`);
+      return;
+    }
+    if (!this.#link.isUp) return;
+    this.#link.ping({ timeoutMs: SILENT_AFTER_MS }).then(
+      () => {
+        this.#lastSignMs = performance.now();
+      },
+      () => undefined,
+    );
+  }
+}

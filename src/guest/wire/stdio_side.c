@@ -1,0 +1,544 @@
+#define _GNU_SOURCE
+#include "stdio_side.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* One acknowledgement for so many bytes while output streams; the rest when all that came is delivered. */
+#define ACK_EVERY 32768u
+/* pipe(7): POLLOUT promises PIPE_BUF; tty(4): the smallest room that a terminal reports as writable. */
+#define PIPE_CHUNK 4096u
+#define TTY_CHUNK 256u
+/* How often a stub in the background looks whether it may read its terminal. */
+#define FOREGROUND_EVERY_MS 1000
+
+static void output_init(struct stdio_output *o, int fd)
+{
+	struct stat st;
+	off_t at;
+
+	o->fd = fd;
+	o->place = POLLSET_NONE;
+	o->chunk = PIPE_CHUNK;
+	if (fstat(fd, &st))
+		return;
+	if (S_ISREG(st.st_mode)) {
+		o->regular = 1;
+		o->chunk = 0;
+		at = fcntl(fd, F_GETFL) & O_APPEND ? st.st_size : lseek(fd, 0, SEEK_CUR);
+		o->file_base = at < 0 ? 0 : (uint64_t)at;
+	} else if (isatty(fd)) {
+		o->chunk = TTY_CHUNK;
+	}
+}
+
+void stdio_init(struct stdio *s, const struct stdio_host *host, int with_stdin, int tty)
+{
+	struct stat st;
+
+	memset(s, 0, sizeof *s);
+	s->host = *host;
+	s->tty = tty;
+	s->in.fd = with_stdin ? STDIN_FILENO : -1;
+	s->in.place = POLLSET_NONE;
+	s->in.eof = s->in.eof_sent = !with_stdin;
+	s->in.file_base = with_stdin && !fstat(STDIN_FILENO, &st) && S_ISREG(st.st_mode) ? lseek(STDIN_FILENO, 0, SEEK_CUR) : -1;
+	output_init(&s->out[0], STDOUT_FILENO);
+	output_init(&s->out[1], STDERR_FILENO);
+}
+
+void stdio_opened(struct stdio *s, uint64_t session, int come_back)
+{
+	s->session = session;
+	if (s->state == STDIO_ENDED)
+		return;
+	s->want_attach = come_back;
+	s->state = come_back ? STDIO_ATTACHING : STDIO_FLOWING;
+}
+
+/* What was received and not delivered comes again. */
+static void forget_received(struct stdio *s)
+{
+	for (int i = 0; i < 2; i++) {
+		s->out[i].ring.end = s->out[i].ring.base;
+		ring_free(&s->out[i].ring);
+	}
+}
+
+void stdio_disconnected(struct stdio *s)
+{
+	if (s->state == STDIO_NEW || s->state == STDIO_ENDED)
+		return;
+	s->state = STDIO_ATTACHING;
+	s->want_attach = 0; /* not before the new connection's OPENED */
+	if (!stdio_complete(s))
+		forget_received(s);
+}
+
+void stdio_replaced(struct stdio *s, uint64_t session)
+{
+	forget_received(s);
+	for (int i = 0; i < 2; i++)
+		s->out[i].ring.base = s->out[i].ring.end = s->out[i].acked = 0;
+	s->in.fd = -1;
+	s->in.eof = s->in.eof_sent = 1;
+	s->has_exit = 0;
+	stdio_opened(s, session, 0);
+}
+
+static int wrong(struct stdio *s, const char *what)
+{
+	s->wrong = what;
+	return -1;
+}
+
+static void end(struct stdio *s, uint32_t kind, uint32_t value, const char *text, size_t length)
+{
+	if (length > sizeof s->message - 1)
+		length = sizeof s->message - 1;
+	s->has_exit = 1;
+	s->exit_kind = kind;
+	s->exit_value = value;
+	memcpy(s->message, text, length);
+	s->message[length] = 0;
+}
+
+static void lost(struct stdio *s, const char *text) { end(s, EXIT_LOST, 0, text, strlen(text)); }
+
+static void write_all(int fd, const char *text)
+{
+	size_t left = strlen(text);
+
+	while (left) {
+		ssize_t n = write(fd, text, left);
+
+		if (n < 0 && errno != EINTR)
+			return;
+		text += n > 0 ? n : 0;
+		left -= n > 0 ? (size_t)n : 0;
+	}
+}
+
+/* The process is older than what was delivered: it will produce the bytes above `produced` again. */
+static void roll_back(struct stdio_output *o, uint64_t produced)
+{
+	struct stat st;
+	uint64_t end_at = o->file_base + o->ring.base, cut_at = o->file_base + produced;
+	char text[128];
+
+	o->ring.base = o->ring.end = o->acked = produced;
+	if (o->broken)
+		return;
+	if (o->regular && !fstat(o->fd, &st) && (uint64_t)st.st_size == end_at && !ftruncate(o->fd, (off_t)cut_at)) {
+		if (!(fcntl(o->fd, F_GETFL) & O_APPEND))
+			lseek(o->fd, (off_t)cut_at, SEEK_SET);
+		return;
+	}
+	snprintf(text, sizeof text, "\ncaddis: the job goes on from an earlier state: output from byte %llu on comes again\n", (unsigned long long)produced);
+	write_all(o->fd, text);
+	o->regular = 0; /* its length does not say what was delivered any more */
+}
+
+static int attach_input(struct stdio *s, uint64_t acknowledged, uint64_t accepted, int eof)
+{
+	struct stdio_input *in = &s->in;
+
+	if (acknowledged > accepted || accepted > in->ring.end)
+		return wrong(s, "ATTACHED says that more stdin was taken than was sent");
+	if (accepted < in->ring.base) {
+		if (in->file_base < 0 || lseek(in->fd, in->file_base + (off_t)accepted, SEEK_SET) < 0) {
+			lost(s, "the job goes on from a state before input that cannot be read again");
+			return 0;
+		}
+		in->ring.base = in->ring.end = accepted;
+		in->eof = 0;
+	}
+	if (acknowledged > in->ring.base)
+		in->ring.base = acknowledged;
+	in->sent = accepted;
+	in->eof_sent = in->fd < 0 || (in->eof && eof);
+	return 0;
+}
+
+static int on_attached(struct stdio *s, const struct frame *f)
+{
+	if (f->flags == 0) {
+		lost(s, "the job's machine does not know this step any more");
+		return 0;
+	}
+	if (f->length < 52)
+		return wrong(s, "ATTACHED shorter than its positions");
+	if (s->state != STDIO_ATTACHING)
+		return 0;
+	if (attach_input(s, get64(f->payload), get64(f->payload + 8), f->payload[48]))
+		return -1;
+	for (int i = 0; i < 2; i++) {
+		uint64_t produced = get64(f->payload + 24 + 16 * i);
+
+		if (produced < s->out[i].ring.base)
+			roll_back(&s->out[i], produced);
+		s->out[i].acked = s->out[i].ring.base;
+		s->out[i].eof_wanted = s->out[i].broken;
+	}
+	/* Restored from before its end: it will end again. */
+	if (f->flags == 1)
+		s->has_exit = 0;
+	s->state = STDIO_FLOWING;
+	return 0;
+}
+
+static void shut_output(struct stdio_output *o)
+{
+	int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+
+	/* Not just closed: the number would be given to the next descriptor. */
+	if (null >= 0) {
+		dup2(null, o->fd);
+		close(null);
+	}
+}
+
+/* The reader is gone, or the disk is full: the process is told as a pipe would, by its writer's SIGPIPE. */
+static void break_output(struct stdio *s, int i, int error)
+{
+	struct stdio_output *o = &s->out[i];
+	char text[160];
+
+	o->broken = 1;
+	o->eof_wanted = 1;
+	o->ring.base = o->ring.end;
+	ring_free(&o->ring);
+	if (error == EPIPE || i == 1)
+		return;
+	snprintf(text, sizeof text, "caddis: cannot write the standard output: %s\n", strerror(error));
+	write_all(STDERR_FILENO, text);
+}
+
+static int may_write(const struct stdio_output *o)
+{
+	struct pollfd p = { .fd = o->fd, .events = POLLOUT };
+
+	return !o->chunk || poll(&p, 1, 0) == 1;
+}
+
+/* Writes as much as does not block; returns the bytes taken. */
+static size_t put(struct stdio *s, int i, const uint8_t *bytes, size_t length)
+{
+	struct stdio_output *o = &s->out[i];
+	size_t done = 0;
+
+	while (done < length && !o->broken && may_write(o)) {
+		size_t most = o->chunk && length - done > o->chunk ? o->chunk : length - done;
+		ssize_t n = write(o->fd, bytes + done, most);
+
+		if (n < 0 && errno == EAGAIN)
+			break;
+		if (n < 0 && errno != EINTR)
+			break_output(s, i, errno);
+		done += n > 0 ? (size_t)n : 0;
+	}
+	return o->broken ? length : done;
+}
+
+static void drain(struct stdio *s, int i)
+{
+	struct ring *r = &s->out[i].ring;
+
+	while (r->end > r->base) {
+		size_t length, done;
+		const uint8_t *p = ring_at(r, r->base, STREAM_WINDOW, &length);
+
+		done = put(s, i, p, length);
+		if (s->out[i].broken)
+			return;
+		r->base += done;
+		if (done < length)
+			return;
+	}
+	ring_free(r);
+}
+
+static int on_data(struct stdio *s, const struct frame *f)
+{
+	struct stdio_output *o = &s->out[f->stream - 1];
+	const uint8_t *bytes = f->payload;
+	size_t length = f->length, done;
+
+	if (s->state != STDIO_FLOWING)
+		return 0; /* in flight since before the ATTACH */
+	if (f->offset > o->ring.end)
+		return wrong(s, "DATA beyond a gap");
+	if (o->ring.end - f->offset >= length)
+		return 0;
+	bytes += o->ring.end - f->offset;
+	length -= (size_t)(o->ring.end - f->offset);
+	if (length > ring_room(&o->ring))
+		return wrong(s, "DATA beyond the window");
+	if (o->broken) {
+		o->ring.base = o->ring.end += length;
+		return 0;
+	}
+	if (o->ring.end == o->ring.base) {
+		done = put(s, (int)f->stream - 1, bytes, length);
+		o->ring.base = o->ring.end += done;
+		bytes += done;
+		length -= done;
+	}
+	if (length && ring_put(&o->ring, bytes, length))
+		return wrong(s, "no memory for its output");
+	return 0;
+}
+
+static int on_ack(struct stdio *s, const struct frame *f)
+{
+	struct stdio_input *in = &s->in;
+
+	if (f->stream != STREAM_STDIN)
+		return wrong(s, "ACK for a stream that this side does not produce");
+	if (s->state != STDIO_FLOWING)
+		return 0;
+	if (f->offset > in->sent)
+		return wrong(s, "ACK of bytes that were never sent");
+	if (f->offset > in->ring.base)
+		in->ring.base = f->offset;
+	return 0;
+}
+
+static int on_exit_frame(struct stdio *s, const struct frame *f)
+{
+	if (f->length < 24)
+		return wrong(s, "EXIT shorter than its numbers");
+	if (get32(f->payload) > EXIT_LOST)
+		return wrong(s, "EXIT of an unknown kind");
+	if (get32(f->payload) == EXIT_SIGNAL && (get32(f->payload + 4) < 1 || get32(f->payload + 4) > 64))
+		return wrong(s, "EXIT by a signal that does not exist");
+	end(s, get32(f->payload), get32(f->payload + 4), (const char *)f->payload + 24, f->length - 24);
+	s->exit_flags = f->flags;
+	s->ends[0] = get64(f->payload + 8);
+	s->ends[1] = get64(f->payload + 16);
+	return 0;
+}
+
+static int on_lost(struct stdio *s, const struct frame *f)
+{
+	if (f->flags) {
+		end(s, EXIT_LOST, 0, (const char *)f->payload, f->length);
+		return 0;
+	}
+	/* Told in the stream of frames: what comes from now on answers our ATTACH. */
+	if (s->state != STDIO_NEW && s->state != STDIO_ENDED && !s->has_exit) {
+		forget_received(s);
+		s->state = STDIO_ATTACHING;
+		s->want_attach = 1;
+	}
+	return 0;
+}
+
+int stdio_frame(struct stdio *s, const struct frame *f)
+{
+	int output = f->stream == STREAM_STDOUT || f->stream == STREAM_STDERR;
+
+	switch (f->type) {
+	case F_OPENED: return 0;
+	case F_ATTACHED: return on_attached(s, f);
+	case F_DATA: return output ? on_data(s, f) : wrong(s, "DATA for a stream that this side produces");
+	case F_EOF:
+		if (!output)
+			return wrong(s, "EOF for a stream that this side produces");
+		if (s->state == STDIO_FLOWING && f->offset > s->out[f->stream - 1].ring.end)
+			return wrong(s, "EOF beyond a gap");
+		/* stderr stays: it may be shared with stdout, and messages of ours go there. */
+		if (s->state == STDIO_FLOWING && f->stream == STREAM_STDOUT && !s->tty && f->offset == s->out[0].ring.end)
+			s->out[0].ended |= 1;
+		return 0;
+	case F_ACK: return on_ack(s, f);
+	case F_EXIT: return on_exit_frame(s, f);
+	case F_LOST: return on_lost(s, f);
+	default: return wrong(s, "a frame that is not for a stdio side");
+	}
+}
+
+static int in_foreground(const struct stdio *s)
+{
+	pid_t group;
+
+	if (!s->tty)
+		return 1;
+	group = tcgetpgrp(s->in.fd);
+	return group < 0 || group == getpgrp();
+}
+
+void stdio_watch(struct stdio *s, struct pollset *set)
+{
+	struct stdio_input *in = &s->in;
+
+	in->place = POLLSET_NONE;
+	s->background = 0;
+	if (in->fd >= 0 && !in->eof && s->state == STDIO_FLOWING && !s->has_exit && ring_room(&in->ring)) {
+		if (in_foreground(s))
+			in->place = pollset_add(set, in->fd, POLLIN);
+		else
+			s->background = 1;
+	}
+	for (int i = 0; i < 2; i++) {
+		struct stdio_output *o = &s->out[i];
+
+		o->place = o->ring.end > o->ring.base ? pollset_add(set, o->fd, POLLOUT) : POLLSET_NONE;
+	}
+}
+
+int stdio_timeout(const struct stdio *s) { return s->background ? FOREGROUND_EVERY_MS : -1; }
+
+static void read_input(struct stdio *s, const struct pollset *set)
+{
+	struct stdio_input *in = &s->in;
+	ssize_t n;
+
+	if (!pollset_events(set, in->place))
+		return;
+	in->place = POLLSET_NONE;
+	n = ring_read(&in->ring, in->fd);
+	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR && errno != ENOMEM))
+		in->eof = 1;
+}
+
+static int say(struct stdio *s, uint8_t type, uint8_t stream, uint16_t flags, uint64_t offset, const void *payload, size_t length)
+{
+	struct frame f = { .type = type, .stream = stream, .flags = flags, .session = s->session, .offset = offset, .length = (uint32_t)length };
+
+	return s->host.send(s->host.user, &f, payload);
+}
+
+static void send_input(struct stdio *s)
+{
+	struct stdio_input *in = &s->in;
+
+	while (in->sent < in->ring.end) {
+		size_t n;
+		const uint8_t *p = ring_at(&in->ring, in->sent, FRAME_PAYLOAD_MAX, &n);
+
+		if (!say(s, F_DATA, STREAM_STDIN, 0, in->sent, p, n))
+			return;
+		in->sent += n;
+	}
+	if (in->eof && !in->eof_sent && !s->tty)
+		in->eof_sent = say(s, F_EOF, STREAM_STDIN, 0, in->ring.end, NULL, 0);
+	if (in->eof && in->ring.base == in->ring.end)
+		ring_free(&in->ring);
+}
+
+static void send_ack(struct stdio *s, int i)
+{
+	struct stdio_output *o = &s->out[i];
+	uint64_t news = o->ring.base - o->acked;
+
+	if (news && (news >= ACK_EVERY || o->ring.base == o->ring.end) && say(s, F_ACK, (uint8_t)(i + 1), 0, o->ring.base, NULL, 0))
+		o->acked = o->ring.base;
+	if (o->eof_wanted && say(s, F_EOF, (uint8_t)(i + 1), 0, o->ring.base, NULL, 0))
+		o->eof_wanted = 0;
+}
+
+static void send_signals(struct stdio *s)
+{
+	size_t sent = 0;
+
+	while (sent < s->signal_count && say(s, F_SIGNAL, STREAM_NONE, s->signals[sent].scope, s->signals[sent].number, NULL, 0))
+		sent++;
+	s->signal_count -= sent;
+	memmove(s->signals, s->signals + sent, s->signal_count * sizeof s->signals[0]);
+}
+
+static void send_size(struct stdio *s)
+{
+	uint8_t b[8];
+
+	put16(b, s->size.ws_row);
+	put16(b + 2, s->size.ws_col);
+	put16(b + 4, s->size.ws_xpixel);
+	put16(b + 6, s->size.ws_ypixel);
+	if (s->want_size && say(s, F_WINSIZE, STREAM_NONE, 0, 0, b, sizeof b))
+		s->want_size = 0;
+}
+
+static void send_attach(struct stdio *s)
+{
+	uint8_t b[24] = { 0 };
+
+	put64(b + 8, s->out[0].ring.base);
+	put64(b + 16, s->out[1].ring.base);
+	if (say(s, F_ATTACH, STREAM_NONE, 0, 0, b, sizeof b))
+		s->want_attach = 0;
+}
+
+int stdio_complete(const struct stdio *s)
+{
+	if (!s->has_exit)
+		return 0;
+	for (int i = 0; i < 2 && s->exit_kind != EXIT_LOST; i++)
+		if (!s->out[i].broken && s->out[i].ring.end < s->ends[i])
+			return 0;
+	return 1;
+}
+
+static int delivered(const struct stdio *s)
+{
+	return stdio_complete(s) && s->out[0].ring.base == s->out[0].ring.end && s->out[1].ring.base == s->out[1].ring.end;
+}
+
+void stdio_work(struct stdio *s, const struct pollset *set)
+{
+	read_input(s, set);
+	for (int i = 0; i < 2; i++) {
+		if (s->out[i].ring.end > s->out[i].ring.base)
+			drain(s, i);
+		if (s->out[i].ended == 1 && s->out[i].ring.base == s->out[i].ring.end && !s->has_exit) {
+			shut_output(&s->out[i]);
+			s->out[i].ended = 2;
+		}
+	}
+	if (s->want_attach)
+		send_attach(s);
+	if (s->state == STDIO_FLOWING) {
+		send_signals(s);
+		if (s->want_size)
+			send_size(s);
+		send_ack(s, 1);
+		send_ack(s, 0);
+		send_input(s);
+	}
+	if (delivered(s) && s->state != STDIO_ENDED) {
+		/* Without a connection nobody can be told, and whoever routes will find out. */
+		if (s->state == STDIO_FLOWING && !say(s, F_EXIT_ACK, STREAM_NONE, 0, 0, NULL, 0))
+			return;
+		s->state = STDIO_ENDED;
+	}
+}
+
+void stdio_signal(struct stdio *s, int number, int scope)
+{
+	if (s->signal_count == STDIO_SIGNALS || number < 1 || number > 64)
+		return;
+	s->signals[s->signal_count].number = (uint8_t)number;
+	s->signals[s->signal_count].scope = (uint8_t)scope;
+	s->signal_count++;
+}
+
+void stdio_winsize(struct stdio *s, const struct winsize *size)
+{
+	s->size = *size;
+	s->want_size = 1;
+}
+
+int stdio_finished(const struct stdio *s) { return s->state == STDIO_ENDED; }
+
+void stdio_free(struct stdio *s)
+{
+	ring_free(&s->in.ring);
+	ring_free(&s->out[0].ring);
+	ring_free(&s->out[1].ring);
+}

@@ -1,0 +1,77 @@
+import { hostname } from 'node:os';
+
+import { formatKey, type JobKey } from '../../model/job.ts';
+import type { Scheduler } from '../scheduler.ts';
+import { createRunCommand, type RunCommand } from './commands.ts';
+import { askJob, complete } from './complete.ts';
+import { setNodeHealth } from './node-health.ts';
+import { readEpilog } from './read-epilog.ts';
+import { readFacts } from './read-facts.ts';
+import { readProlog } from './read-prolog.ts';
+import { readStep } from './read-step.ts';
+import { refuse } from './refuse.ts';
+import { SLURM_COMMANDS, slurmRelayRule } from './relay.ts';
+import { requeue } from './requeue.ts';
+
+export interface SlurmOptions {
+  /** Directory of scontrol, squeue, srun. */
+  readonly binDir: string;
+  /** SlurmdSpoolDir. */
+  readonly spoolDir: string;
+  /** SLURM_CONF, where the site's is not /etc/slurm/slurm.conf. */
+  readonly environment: Readonly<Record<string, string>>;
+  /** caddisd's runtime directory (default /run/caddis): the SPANK plugin reads refusals there. */
+  readonly runDir?: string;
+  /** NodeName of this host (default: host name without domain). */
+  readonly node?: string;
+  readonly run?: RunCommand;
+}
+
+/** States of a job that is, or may still be, on its nodes. */
+const ON_NODE = /^(RUNNING|SUSPENDED|COMPLETING|CONFIGURING|STOPPED|SIGNALING|STAGE_OUT|RESIZING)/;
+/** Prologs remembered for their restart count; a node has far fewer jobs at once. */
+const MAX_REMEMBERED = 10_000;
+
+/** Slurm behind the Scheduler interface. */
+export function createSlurm(options: SlurmOptions): Scheduler {
+  const node = options.node ?? (hostname().split('.')[0] as string);
+  const run = options.run ?? createRunCommand(options.binDir, options.environment);
+  const runDir = options.runDir ?? '/run/caddis';
+  const restarts = new Map<string, number>();
+  return {
+    relayCommands: SLURM_COMMANDS,
+    relayRule: (argv) => slurmRelayRule(argv, options.binDir),
+    spoolDirs: [options.spoolDir],
+    readProlog(call) {
+      const request = readProlog(call);
+      if (restarts.size >= MAX_REMEMBERED) restarts.clear();
+      restarts.set(formatKey(request.key), request.restartCount);
+      return request;
+    },
+    readEpilog(call) {
+      const end = readEpilog(call, (key: JobKey) => restarts.get(formatKey(key)));
+      restarts.delete(formatKey(end.key));
+      return end;
+    },
+    readFacts,
+    readStep,
+    complete: (request, settings) => complete(request, node, settings, run),
+    refuse: (request, reason, signal) => refuse(request, reason, { runDir, node, run, signal }),
+    async lost(request, _reason, signal) {
+      if (!request.requeueable) return 'failing';
+      return requeue(request.key, node, signal, run).then(
+        (done) => (done ? 'requeued' : 'failing'),
+        () => 'failing',
+      );
+    },
+    async isRunning(key, signal) {
+      try {
+        const record = await askJob(key, node, signal, run);
+        return record !== undefined && ON_NODE.test(record.state) && record.nodes.includes(node);
+      } catch {
+        return undefined;
+      }
+    },
+    setNodeHealth: (health, signal) => setNodeHealth(node, health, run, signal),
+  };
+}

@@ -1,0 +1,41 @@
+import type { HookCall, JobRequest } from '../../model/job.ts';
+import { type Environment, jobIdOf, required, requiredCount } from './environment.ts';
+import { countAt, expandHostlist } from './hostlist.ts';
+
+/**
+ * What a Prolog's environment says (22.05: test/unit/slurm/fixtures/prolog-*.json). It names neither memory nor --tmp, job name or array task; memory comes
+ * from slurmstepd (the `facts` verb), the rest from `complete`. SPANK_* are the user's own words and are checked; all else is slurmctld's.
+ */
+export function readProlog(call: HookCall): JobRequest {
+  const { env } = call;
+  return {
+    key: { scheduler: 'slurm', jobId: jobIdOf(env), task: '0' },
+    restartCount: requiredCount(env, 'SLURM_JOB_RESTART_COUNT'),
+    user: required(env, 'SLURM_JOB_USER'),
+    uid: requiredCount(env, 'SLURM_JOB_UID'),
+    gid: requiredCount(env, 'SLURM_JOB_GID'),
+    cpus: cpusHere(env),
+    memoryBytes: undefined,
+    memorySource: undefined,
+    scratchBytes: undefined,
+    queue: required(env, 'SLURM_JOB_PARTITION'),
+    vm: vmChoice(env.SPANK_CADDIS_VM),
+    // salloc and srun have no batch script, hence no stdin file. --no-requeue does not show here: the controller says no when it comes to it.
+    requeueable: env.SLURM_JOB_STDIN !== undefined,
+    jobName: '',
+    workDir: env.SLURM_JOB_WORK_DIR ?? '/',
+  };
+}
+
+/** CPUs of the job on this node: SLURM_JOB_CPUS_PER_NODE is a list in the order of SLURM_NODELIST. Undefined if the two do not fit. */
+function cpusHere(env: Environment): number | undefined {
+  const perNode = env.SLURM_JOB_CPUS_PER_NODE;
+  if (perNode === undefined) return undefined;
+  if (!perNode.includes(',')) return countAt(perNode, 0);
+  const place = expandHostlist(env.SLURM_NODELIST ?? '')?.indexOf(env.SLURMD_NODENAME ?? '');
+  return place === undefined || place < 0 ? undefined : countAt(perNode, place);
+}
+
+function vmChoice(text: string | undefined): JobRequest['vm'] {
+  return text === 'on' || text === 'off' ? text : undefined;
+}

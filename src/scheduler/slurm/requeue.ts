@@ -1,0 +1,25 @@
+import type { JobKey } from '../../model/job.ts';
+import { type RunCommand, SlurmRefused } from './commands.ts';
+import { askJob } from './complete.ts';
+
+/**
+ * Puts this very task back into the queue; false if Slurm will not (salloc, srun, --no-requeue, ended). The raw id of an array's last task is the id of the
+ * whole array, and hooks are not told which it is, so the task's name is asked first. slurmctld itself lets it wait (BeginTime): no tight loop.
+ * Throws SchedulerUnavailable when there is no answer.
+ */
+export async function requeue(
+  key: JobKey,
+  node: string,
+  signal: AbortSignal,
+  run: RunCommand,
+): Promise<boolean> {
+  const record = await askJob(key, node, signal, run);
+  if (!record) return false;
+  try {
+    await run(['scontrol', 'requeue', record.taskName], signal);
+    return true;
+  } catch (error) {
+    if (error instanceof SlurmRefused) return false;
+    throw error;
+  }
+}

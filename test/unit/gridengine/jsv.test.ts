@@ -1,0 +1,69 @@
+import { describe, expect, it } from 'vitest';
+
+import { decide, parseMemory } from '../../../hooks/gridengine/jsv/decide.ts';
+import { JsvProtocol } from '../../../hooks/gridengine/jsv/protocol.ts';
+
+/** Sends lines, returns all that was answered. */
+function converse(...lines: string[]): string[] {
+  const protocol = new JsvProtocol();
+  return lines.flatMap((line) => [...protocol.receive(line).answers]);
+}
+
+describe('JSV', () => {
+  it('moves h_vmem into the consumable and tells the prolog', () => {
+    expect(converse('START', 'PARAM VERSION 1.0', 'PARAM l_hard arch=lx-amd64,h_vmem=2G', 'BEGIN')).toEqual([
+      'STARTED',
+      'PARAM l_hard arch=lx-amd64,vm_mem=2G',
+      'ENV ADD CADDIS_MEM 2147483648 h_vmem=2G',
+      'ENV ADD CADDIS_TMP 0 none',
+      'RESULT STATE CORRECT',
+    ]);
+  });
+  it('leaves the requests alone when there is no h_vmem, and overrides what a user puts into the environment', () => {
+    expect(converse('START', 'BEGIN')).toEqual([
+      'STARTED',
+      'ENV ADD CADDIS_MEM 0 none',
+      'ENV ADD CADDIS_TMP 0 none',
+      'RESULT STATE CORRECT',
+    ]);
+  });
+  it('forgets a job before the next', () => {
+    const lines = converse('START', 'PARAM l_hard h_vmem=2G', 'BEGIN', 'START', 'BEGIN');
+    expect(lines.slice(5)).not.toContain('ENV ADD CADDIS_MEM 2147483648 h_vmem=2G');
+  });
+  it('answers every BEGIN and survives garbage', () => {
+    expect(converse('', 'garbage', 'PARAM', 'PARAM x', '\u0000', 'BEGIN')).toEqual(['RESULT STATE ACCEPT']);
+    expect(converse('START', 'PARAM l_hard ,,=,h_vmem', 'BEGIN').at(-1)).toMatch(
+      /^RESULT STATE REJECT caddis: /,
+    );
+    expect(new JsvProtocol().receive('QUIT').quit).toBe(true);
+  });
+});
+
+describe('decide', () => {
+  it('prefers the own consumable, reads shortcuts, ignores INFINITY', () => {
+    const of = (list: [string, string][]) => decide({ hard: new Map(list) });
+    expect(
+      of([
+        ['h_vmem', '2G'],
+        ['vmm', '1G'],
+      ]),
+    ).toMatchObject({ env: { CADDIS_MEM: '1073741824 vm_mem=1G' } });
+    expect(of([['vf', '1G']])).toMatchObject({
+      hard: undefined,
+      env: { CADDIS_MEM: '1073741824 virtual_free=1G' },
+    });
+    expect(of([['h_vmem', 'INFINITY']])).toMatchObject({ hard: new Map(), env: { CADDIS_MEM: '0 none' } });
+    expect(of([['vm_tmp', '20x']])).toMatchObject({ state: 'reject' });
+  });
+  it.each([
+    ['2G', 2 ** 31],
+    ['2g', 2e9],
+    ['1.5M', 1_572_864],
+    ['0x400', 1024],
+    ['512', 512],
+    ['2GB', undefined],
+    ['-1', undefined],
+    ['', undefined],
+  ])('reads %s as sge_types(1) says', (text, bytes) => expect(parseMemory(text)).toBe(bytes));
+});

@@ -1,0 +1,94 @@
+import { describe, expect, it } from 'vitest';
+
+import { createGridEngine } from '../../../src/scheduler/gridengine/index.ts';
+import { parseQstatJob } from '../../../src/scheduler/gridengine/qstat.ts';
+import { SchedulerUnavailable } from '../../../src/scheduler/scheduler.ts';
+import { findAccount, text } from './fixture.ts';
+
+const signal = AbortSignal.timeout(5_000);
+const request = {
+  key: { scheduler: 'gridengine', jobId: '18', task: '3' },
+  restartCount: 0,
+  user: 'alice',
+  uid: 1001,
+  gid: 1002,
+  cpus: 2,
+  memoryBytes: undefined,
+  memorySource: undefined,
+  scratchBytes: undefined,
+  queue: 'all.q',
+  vm: undefined,
+  requeueable: true,
+  jobName: 'held',
+  workDir: '/',
+} as const;
+
+/** An adapter whose commands are answered by `answer` and kept in `calls`. */
+function adapter(answer: (argv: readonly string[]) => string) {
+  const calls: string[] = [];
+  const run = async (argv: readonly string[]) => {
+    calls.push(argv.join(' '));
+    return answer(argv);
+  };
+  const options = { binDir: '/usr/bin', spoolDir: '/spool', environment: {}, host: 'n1', findAccount, run };
+  return { calls, scheduler: createGridEngine(options) };
+}
+
+describe('qstat -xml -j', () => {
+  it('reads requests of a waiting array, whose tasks are nowhere yet', () => {
+    const job = parseQstatJob(text('qstat-j-held-array.xml'), '18');
+    expect(job?.hard.get('vm_mem')).toEqual({ text: '1G', value: 2 ** 30 });
+    expect([...(job?.activeTasks ?? ['none'])]).toEqual([]);
+  });
+  it('reads the tasks that run', () => {
+    expect([...(parseQstatJob(text('qstat-j.xml'), '15')?.activeTasks ?? [])]).toEqual(['1']);
+  });
+  it('tells an unknown job from no answer', () => {
+    expect(parseQstatJob(text('qstat-unknown.xml'), '9999')).toBeUndefined();
+    expect(() => parseQstatJob('error: commlib', '1')).toThrow(SchedulerUnavailable);
+  });
+});
+
+describe('createGridEngine', () => {
+  it('completes memory with one query', async () => {
+    const { calls, scheduler } = adapter(() => text('qstat-j-held-array.xml'));
+    const completed = await scheduler.complete(request, { jitterMs: 0, signal });
+    expect(completed).toMatchObject({ memoryBytes: 2 ** 31, memorySource: 'vm_mem=1G x 2 slots' });
+    await scheduler.complete(completed, { jitterMs: 0, signal });
+    expect(calls).toEqual(['qstat -xml -j 18']);
+  });
+  it('requeues this very task, never the array', async () => {
+    const { calls, scheduler } = adapter(() => '');
+    expect(await scheduler.lost(request, 'gone', signal)).toBe('requeued');
+    expect(calls).toEqual(['qmod -rj 18.3']);
+    expect(await scheduler.lost({ ...request, requeueable: false }, 'gone', signal)).toBe('failing');
+  });
+  it('sends a refused batch job back and never puts a queue into E', async () => {
+    const { scheduler } = adapter(() => '');
+    expect(await scheduler.refuse(request, 'no memory', signal)).toEqual({ exitCode: 99 });
+    const told = await scheduler.refuse({ ...request, requeueable: false }, 'no memory', signal);
+    expect(told).toEqual({ exitCode: 100, stderr: 'caddis: no memory\n' });
+  });
+  it('says undefined, not false, when the qmaster is silent', async () => {
+    const { scheduler } = adapter(() => {
+      throw new SchedulerUnavailable('no');
+    });
+    expect(await scheduler.isRunning(request.key, signal)).toBeUndefined();
+  });
+  it('opens only what it closed itself', async () => {
+    const open = adapter(() => 'hostname n1\ncomplex_values NONE\n');
+    await open.scheduler.setNodeHealth({ ok: true }, signal);
+    expect(open.calls).toEqual(['qconf -se n1']);
+    const closed = adapter(() => 'complex_values vm_mem=8G,caddis_down=caddis:_x\n');
+    await closed.scheduler.setNodeHealth({ ok: true }, signal);
+    expect(closed.calls.slice(1)).toEqual([
+      'qmod -e *@n1',
+      'qconf -dattr exechost complex_values caddis_down n1',
+    ]);
+    await open.scheduler.setNodeHealth({ ok: false, reason: 'libvirtd, dead' }, signal);
+    expect(open.calls.slice(2)).toEqual([
+      'qconf -mattr exechost complex_values caddis_down=caddis:_libvirtd_dead n1',
+      'qmod -d *@n1',
+    ]);
+  });
+});

@@ -1,0 +1,126 @@
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+
+import { SchedulerUnavailable } from '../../../src/scheduler/scheduler.ts';
+import { SlurmRefused } from '../../../src/scheduler/slurm/commands.ts';
+import { createSlurm } from '../../../src/scheduler/slurm/index.ts';
+import { printed, recorded } from './fixtures.ts';
+
+const signal = AbortSignal.timeout(10_000);
+let runDir: string;
+let commands: string[];
+
+beforeEach(async () => {
+  runDir = await mkdtemp(join(tmpdir(), 'caddis-slurm-'));
+  commands = [];
+});
+afterEach(() => rm(runDir, { recursive: true }));
+
+/** Slurm whose commands answer with `answers` by the start of the command line; an Error is thrown. */
+function slurm(answers: Record<string, string | Error>) {
+  return createSlurm({
+    binDir: '/usr/bin',
+    spoolDir: '/var/spool/slurmd',
+    environment: {},
+    node: 'n1',
+    runDir,
+    run: async (argv) => {
+      const line = argv.join(' ');
+      commands.push(line);
+      const found = Object.entries(answers).find(([start]) => line.startsWith(start));
+      if (!found) throw new Error(`unexpected command: ${line}`);
+      if (found[1] instanceof Error) throw found[1];
+      return found[1];
+    },
+  });
+}
+
+const baseTask = recorded('prolog-array-base-task', { SLURM_JOB_ID: '39' });
+
+describe('refuse', () => {
+  it('requeues one task of an array, never the array, and answers 0', async () => {
+    const scheduler = slurm({ 'scontrol -d': printed('show-job-array'), 'scontrol requeue': '' });
+    const answer = await scheduler.refuse(scheduler.readProlog(baseTask), 'image missing', signal);
+    expect(answer).toEqual({ exitCode: 0 });
+    expect(commands.at(-1)).toBe('scontrol requeue 39_3');
+  });
+
+  it('leaves the reason for the steps of a job that cannot be requeued', async () => {
+    const no = new SlurmRefused('Requested operation is presently disabled');
+    const scheduler = slurm({ 'scontrol -d': printed('show-job-array'), 'scontrol requeue': no });
+    expect(await scheduler.refuse(scheduler.readProlog(baseTask), 'image missing', signal)).toEqual({
+      exitCode: 0,
+    });
+    expect(await readFile(join(runDir, 'jobs/slurm-39'), 'utf8')).toBe('caddis: image missing\n');
+  });
+
+  it('answers 0 and refuses the steps also when the controller is away', async () => {
+    const scheduler = slurm({ scontrol: new SchedulerUnavailable('no controller') });
+    expect((await scheduler.refuse(scheduler.readProlog(baseTask), 'image missing', signal)).exitCode).toBe(
+      0,
+    );
+    expect(await readFile(join(runDir, 'jobs/slurm-39'), 'utf8')).toContain('image missing');
+  });
+});
+
+describe('isRunning', () => {
+  const key = (jobId: string) => ({ scheduler: 'slurm', jobId, task: '0' }) as const;
+
+  it('is true on the node, false for the pending and the unknown, undefined without an answer', async () => {
+    const answers = slurm({ 'scontrol -d': printed('show-job-array') });
+    expect(await answers.isRunning(key('40'), signal)).toBe(true);
+    expect(await answers.isRunning(key('39'), signal)).toBe(false);
+    const unknown = slurm({ scontrol: new SlurmRefused('slurm_load_jobs error: Invalid job id specified') });
+    expect(await unknown.isRunning(key('1'), signal)).toBe(false);
+    const away = slurm({ scontrol: new SchedulerUnavailable('no controller') });
+    expect(await away.isRunning(key('1'), signal)).toBeUndefined();
+  });
+});
+
+describe('complete', () => {
+  it('fills in what the prolog does not say, with one query', async () => {
+    const scheduler = slurm({ 'scontrol -d': printed('show-job-batch') });
+    const request = scheduler.readProlog(recorded('prolog-requeued'));
+    const full = await scheduler.complete(request, { jitterMs: 0, signal });
+    expect(full).toMatchObject({
+      memoryBytes: 400 * 2 ** 20,
+      scratchBytes: 2 ** 31,
+      jobName: 'my job name',
+      cpus: 2,
+    });
+    expect(commands).toHaveLength(1);
+  });
+});
+
+describe('setNodeHealth', () => {
+  const bad = { ok: false, reason: 'libvirtd is down' } as const;
+  const show = (text: string) => slurm({ 'scontrol -o show node n1': text, 'scontrol update': '' });
+  const ours = printed('show-node-drained');
+  const admins = ours.replace('Reason=caddis: libvirtd is down', 'Reason=disk swap');
+
+  it('drains a healthy node with our reason', async () => {
+    await show(printed('show-node-idle')).setNodeHealth(bad, signal);
+    expect(commands.at(-1)).toBe('scontrol update NodeName=n1 State=DRAIN Reason=caddis: libvirtd is down');
+  });
+
+  it('resumes what we drained, and nothing else', async () => {
+    await show(ours).setNodeHealth({ ok: true }, signal);
+    expect(commands.at(-1)).toBe('scontrol update NodeName=n1 State=RESUME');
+    for (const text of [admins, printed('show-node-idle')]) {
+      commands = [];
+      await show(text).setNodeHealth({ ok: true }, signal);
+      expect(commands).toHaveLength(1);
+    }
+  });
+
+  it("says nothing twice, and never over an admin's drain", async () => {
+    for (const text of [ours, admins]) {
+      commands = [];
+      await show(text).setNodeHealth(bad, signal);
+      expect(commands).toHaveLength(1);
+    }
+  });
+});

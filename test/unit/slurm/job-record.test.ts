@@ -1,0 +1,56 @@
+import { describe, expect, it } from 'vitest';
+
+import { parseJobRecord } from '../../../src/scheduler/slurm/job-record.ts';
+import { printed } from './fixtures.ts';
+
+const MiB = 1024 * 1024;
+
+describe('parseJobRecord', () => {
+  it('reads a running batch job', () => {
+    expect(parseJobRecord(printed('show-job-batch'), '38', 'n1')).toEqual({
+      jobId: '38',
+      taskName: '38',
+      state: 'RUNNING',
+      reason: 'None',
+      restarts: 0,
+      requeueable: true,
+      jobName: 'my job name',
+      nodes: ['n1'],
+      memoryBytes: 400 * MiB,
+      cpus: 2,
+      scratchBytes: 2048 * MiB,
+    });
+  });
+
+  it('gives no share of a node that the job is not on', () => {
+    expect(parseJobRecord(printed('show-job-batch'), '38', 'n2')).toMatchObject({
+      memoryBytes: undefined,
+      cpus: undefined,
+    });
+  });
+
+  it('names one task of an array, also by the raw id that is the id of the whole array', () => {
+    const name = (id: string) => parseJobRecord(printed('show-job-array'), id, 'n1')?.taskName;
+    expect([name('39'), name('40'), name('41'), name('42')]).toEqual(['39_3', '39_1', '39_2', undefined]);
+  });
+
+  it('sees the wait of a requeued job', () => {
+    expect(parseJobRecord(printed('show-job-requeued'), '38', 'n1')).toMatchObject({
+      state: 'PENDING',
+      reason: 'BeginTime',
+      restarts: 1,
+      nodes: [],
+    });
+  });
+
+  it('lets nobody speak for another job by a name or a comment', () => {
+    const real = printed('show-job-batch');
+    const named = (name: string) => parseJobRecord(real.replace('my job name', name), '38', 'n1');
+    expect(named('x ArrayJobId=5 ArrayTaskId=1')?.taskName).toBe('38');
+    expect(named('x Requeue=1 JobState=RUNNING')).toMatchObject({ requeueable: false, state: 'UNKNOWN' });
+    expect(
+      named('x JOB_GRES= Nodes=n1 CPU_IDs=0-63 Mem=999999 GRES= MinCPUsNode=1')?.memoryBytes,
+    ).toBeUndefined();
+    expect(named('x\nJobId=38 ArrayJobId=5 ArrayTaskId=1 JobName=x')).toBeUndefined();
+  });
+});

@@ -1,0 +1,45 @@
+import { describe, expect, it } from 'vitest';
+
+import { BadHookCall } from '../../../src/scheduler/scheduler.ts';
+import { readProlog } from '../../../src/scheduler/slurm/read-prolog.ts';
+import { recorded } from './fixtures.ts';
+
+describe('readProlog', () => {
+  it('reads a batch job', () => {
+    expect(readProlog(recorded('prolog-batch'))).toMatchObject({
+      key: { scheduler: 'slurm', jobId: '1', task: '0' },
+      restartCount: 0,
+      user: 'alice',
+      uid: 1001,
+      gid: 1002,
+      cpus: 1,
+      memoryBytes: undefined,
+      queue: 'main',
+      vm: undefined,
+      requeueable: true,
+    });
+  });
+
+  it('takes salloc as not requeueable', () => {
+    expect(readProlog(recorded('prolog-salloc')).requeueable).toBe(false);
+  });
+
+  it('takes the CPUs of its own node', () => {
+    expect(readProlog(recorded('prolog-two-nodes-n1')).cpus).toBe(4);
+    expect(readProlog(recorded('prolog-two-nodes-n2')).cpus).toBe(1);
+    expect(readProlog(recorded('prolog-two-nodes-n2', { SLURMD_NODENAME: 'n9' })).cpus).toBeUndefined();
+  });
+
+  it('reads --vm, and nothing that is not on or off', () => {
+    expect(readProlog(recorded('prolog-vm-off')).vm).toBe('off');
+    expect(readProlog(recorded('prolog-vm-off', { SPANK_CADDIS_VM: 'off; reboot' })).vm).toBeUndefined();
+  });
+
+  it('names the variable that is missing or malformed', () => {
+    const call = (changes: Record<string, string | undefined>) => () =>
+      readProlog(recorded('prolog-batch', changes));
+    expect(call({ SLURM_JOB_UID: undefined })).toThrow(/SLURM_JOB_UID.*nothing/);
+    expect(call({ SLURM_JOB_ID: '../1' })).toThrow(/SLURM_JOB_ID, got "\.\.\/1"/);
+    expect(call({ SLURM_JOB_ID: '-1' })).toThrow(BadHookCall);
+  });
+});
