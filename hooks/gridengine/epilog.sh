@@ -6,7 +6,7 @@ CADDIS_HOOK=/usr/sbin/caddis-hook
 CADDIS_RUN=/run/caddis
 [ ! -r /etc/caddis/hooks.env ] || . /etc/caddis/hooks.env
 
-"$CADDIS_HOOK" epilog --scheduler gridengine
+"$CADDIS_HOOK" epilog gridengine
 status=$?
 [ "$status" = 0 ] && exit 0
 

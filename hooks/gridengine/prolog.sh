@@ -7,7 +7,7 @@ CADDIS_HOOK=/usr/sbin/caddis-hook
 CADDIS_UNREACHABLE_DELAY=10
 [ ! -r /etc/caddis/hooks.env ] || . /etc/caddis/hooks.env
 
-"$CADDIS_HOOK" prolog --scheduler gridengine
+"$CADDIS_HOOK" prolog gridengine
 status=$?
 case $status in
 0 | 99) exit $status ;;

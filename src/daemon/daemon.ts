@@ -77,7 +77,7 @@ export class Daemon {
   /** Looks at the node, takes over the machines that run, and begins to answer hooks. */
   async start(): Promise<void> {
     const { config } = this;
-    if (config.slurm.enabled) this.schedulers.set('slurm', createSlurm(schedulerOptions(config.slurm)));
+    if (config.slurm.enabled) this.schedulers.set('slurm', createSlurm({ ...schedulerOptions(config.slurm), runDir: config.run_dir }));
     if (config.gridengine.enabled)
       this.schedulers.set('gridengine', createGridEngine(schedulerOptions(config.gridengine)));
     this.#context = await this.#look();

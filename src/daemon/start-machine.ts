@@ -33,6 +33,9 @@ export interface NodeContext {
 
 /** Serial of the scratch disk, by which the guest finds it. */
 const SCRATCH_SERIAL = 'caddis-scratch';
+/** A burst of array tasks must not ask at the same moment; a boot takes longer than this. */
+const ASK_JITTER_MS = 500;
+const ASK_TIMEOUT_MS = 10_000;
 /** How long plugged memory and CPUs may take to show in the guest; 2 GiB took half a second (facts: "Clones"). */
 const GROW_TIMEOUT_MS = 30_000;
 /** How often the size is corrected when the guest offers less than was worked out. */
@@ -52,12 +55,10 @@ export async function startMachine(context: NodeContext, job: Job, signal: Abort
   const lap = stopwatch(job.startMs);
   const overhead = QEMU_OVERHEAD_BYTES[context.acceleration];
   await admitMemory((request.memoryBytes ?? config.vm.base_memory) + overhead, config.vm.reserve_memory);
+  // Beside the boot: what the controller knows is needed only when the devices are plugged in.
+  const completed = ask(job, signal);
   await createPlaces(job.places, context.qemuOwner);
-  const [, mounts] = await Promise.all([
-    takeNetwork(context, job),
-    guestMounts(config.storage),
-    takeScratch(context, job),
-  ]);
+  const [, mounts] = await Promise.all([takeNetwork(context, job), guestMounts(config.storage)]);
   lap('prepare');
 
   const domain = await hypervisor.create(machineXml(context, job), signal).catch((error: unknown) => {
@@ -78,6 +79,9 @@ export async function startMachine(context: NodeContext, job: Job, signal: Abort
   });
   lap('boot');
 
+  await completed;
+  lap('ask');
+  await takeScratch(context, job);
   await plugDevices(context, job);
   lap('plug');
   const setup = await guest.setup(setupDocument(context, job, mounts), {
@@ -152,6 +156,24 @@ export async function grow(
     );
   job.sizes.cpus = wanted.cpus ?? job.sizes.cpus;
   job.sizes.memoryBytes = wanted.memoryBytes ?? job.sizes.memoryBytes;
+}
+
+/**
+ * At most one question to the controller for each start, and none when the prolog's environment says all. No answer is no failure: the site's defaults hold, and the step's own
+ * process says memory and CPUs again.
+ */
+async function ask(job: Job, signal: AbortSignal): Promise<void> {
+  const { cpus, memoryBytes, scratchBytes } = job.facts.request;
+  if (cpus !== undefined && memoryBytes !== undefined && scratchBytes !== undefined) return;
+  try {
+    const timeout = AbortSignal.any([signal, AbortSignal.timeout(ASK_TIMEOUT_MS)]);
+    const request = await job.scheduler.complete(job.request, { jitterMs: ASK_JITTER_MS, signal: timeout });
+    Object.assign(job.facts.request, request);
+    job.sizes.cpus ??= request.cpus;
+    job.sizes.memoryBytes ??= request.memoryBytes;
+  } catch (error) {
+    job.log.warn(`the scheduler's controller did not say more about this job: ${messageOf(error)}`);
+  }
 }
 
 async function takeNetwork({ config }: NodeContext, job: Job): Promise<void> {

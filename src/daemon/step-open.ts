@@ -1,5 +1,5 @@
 import { open, realpath } from 'node:fs/promises';
-import { cpus } from 'node:os';
+import { readFileSync } from 'node:fs';
 import { sep } from 'node:path';
 
 import type { CarriedFile } from '../guest/protocol/start-document.ts';
@@ -57,8 +57,19 @@ export function vcpusOf(
   call: HookCall,
   job: { hostCpus: readonly number[] | undefined; vcpus: number },
 ): number[] {
-  if (call.cpus.length === 0 || call.cpus.length >= job.vcpus || call.cpus.length >= cpus().length) return [];
+  if (call.cpus.length === 0 || call.cpus.length >= job.vcpus || ownCpus().every((cpu) => call.cpus.includes(cpu)))
+    return [];
   const places = job.hostCpus;
   if (places === undefined || places.length !== job.vcpus) return call.cpus.map((_, i) => i);
   return call.cpus.map((cpu) => places.indexOf(cpu)).filter((place) => place >= 0);
+}
+
+/** Where caddisd itself may run: a step that may run on all of these was not bound by its scheduler, whatever the node as a whole is bound to. */
+function ownCpus(): number[] {
+  const list = /^Cpus_allowed_list:\s*(\S+)$/m.exec(readFileSync('/proc/self/status', 'latin1'))?.[1] ?? '';
+  return list.split(',').flatMap((range) => {
+    const [first, last = first] = range.split('-').map(Number);
+    if (first === undefined || last === undefined) return [];
+    return Array.from({ length: last - first + 1 }, (_, i) => first + i);
+  });
 }

@@ -1,4 +1,4 @@
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ensureImage } from '../../src/guest/image/ensure.ts';
 import { labRecipe } from '../../src/guest/image/lab-image.ts';

@@ -39,8 +39,19 @@ export function mountScript(host: LabHost): string {
     ...binds,
     `mount --bind ${base}/hosts /etc/hosts`,
     `[ ! -e /etc/hostname ] || mount --bind ${base}/hostname /etc/hostname`,
+    ...kvmDevice(base),
     'mount -t sysfs sysfs /sys',
     'mount -t tmpfs -o mode=755 cgroup /sys/fs/cgroup',
     ...cgroups,
   ].join('\n');
+}
+
+/**
+ * /dev/kvm as Debian has it, for the group kvm. Where QEMU's user may not open it, libvirt takes what it knows of QEMU for outdated and probes it anew for every
+ * domain: 15 s instead of 0.3 s each.
+ */
+function kvmDevice(base: string): string[] {
+  const node = `${base}/kvm`;
+  const make = `rm -f ${node}; mknod -m 660 ${node} c 10 232; chgrp kvm ${node}; mount --bind ${node} /dev/kvm`;
+  return [`if [ -c /dev/kvm ]; then ${make}; fi`];
 }

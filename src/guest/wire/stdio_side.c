@@ -2,40 +2,14 @@
 #include "stdio_side.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 /* One acknowledgement for so many bytes while output streams; the rest when all that came is delivered. */
 #define ACK_EVERY 32768u
-/* pipe(7): POLLOUT promises PIPE_BUF; tty(4): the smallest room that a terminal reports as writable. */
-#define PIPE_CHUNK 4096u
-#define TTY_CHUNK 256u
 /* How often a stub in the background looks whether it may read its terminal. */
 #define FOREGROUND_EVERY_MS 1000
-
-static void output_init(struct stdio_output *o, int fd)
-{
-	struct stat st;
-	off_t at;
-
-	o->fd = fd;
-	o->place = POLLSET_NONE;
-	o->chunk = PIPE_CHUNK;
-	if (fstat(fd, &st))
-		return;
-	if (S_ISREG(st.st_mode)) {
-		o->regular = 1;
-		o->chunk = 0;
-		at = fcntl(fd, F_GETFL) & O_APPEND ? st.st_size : lseek(fd, 0, SEEK_CUR);
-		o->file_base = at < 0 ? 0 : (uint64_t)at;
-	} else if (isatty(fd)) {
-		o->chunk = TTY_CHUNK;
-	}
-}
 
 void stdio_init(struct stdio *s, const struct stdio_host *host, int with_stdin, int tty)
 {
@@ -52,6 +26,12 @@ void stdio_init(struct stdio *s, const struct stdio_host *host, int with_stdin, 
 	output_init(&s->out[1], STDERR_FILENO);
 }
 
+static void forget_received(struct stdio *s)
+{
+	output_forget(&s->out[0]);
+	output_forget(&s->out[1]);
+}
+
 void stdio_opened(struct stdio *s, uint64_t session, int come_back)
 {
 	s->session = session;
@@ -59,15 +39,6 @@ void stdio_opened(struct stdio *s, uint64_t session, int come_back)
 		return;
 	s->want_attach = come_back;
 	s->state = come_back ? STDIO_ATTACHING : STDIO_FLOWING;
-}
-
-/* What was received and not delivered comes again. */
-static void forget_received(struct stdio *s)
-{
-	for (int i = 0; i < 2; i++) {
-		s->out[i].ring.end = s->out[i].ring.base;
-		ring_free(&s->out[i].ring);
-	}
 }
 
 void stdio_disconnected(struct stdio *s)
@@ -110,40 +81,6 @@ static void end(struct stdio *s, uint32_t kind, uint32_t value, const char *text
 
 static void lost(struct stdio *s, const char *text) { end(s, EXIT_LOST, 0, text, strlen(text)); }
 
-static void write_all(int fd, const char *text)
-{
-	size_t left = strlen(text);
-
-	while (left) {
-		ssize_t n = write(fd, text, left);
-
-		if (n < 0 && errno != EINTR)
-			return;
-		text += n > 0 ? n : 0;
-		left -= n > 0 ? (size_t)n : 0;
-	}
-}
-
-/* The process is older than what was delivered: it will produce the bytes above `produced` again. */
-static void roll_back(struct stdio_output *o, uint64_t produced)
-{
-	struct stat st;
-	uint64_t end_at = o->file_base + o->ring.base, cut_at = o->file_base + produced;
-	char text[128];
-
-	o->ring.base = o->ring.end = o->acked = produced;
-	if (o->broken)
-		return;
-	if (o->regular && !fstat(o->fd, &st) && (uint64_t)st.st_size == end_at && !ftruncate(o->fd, (off_t)cut_at)) {
-		if (!(fcntl(o->fd, F_GETFL) & O_APPEND))
-			lseek(o->fd, (off_t)cut_at, SEEK_SET);
-		return;
-	}
-	snprintf(text, sizeof text, "\ncaddis: the job goes on from an earlier state: output from byte %llu on comes again\n", (unsigned long long)produced);
-	write_all(o->fd, text);
-	o->regular = 0; /* its length does not say what was delivered any more */
-}
-
 static int attach_input(struct stdio *s, uint64_t acknowledged, uint64_t accepted, int eof)
 {
 	struct stdio_input *in = &s->in;
@@ -181,7 +118,7 @@ static int on_attached(struct stdio *s, const struct frame *f)
 		uint64_t produced = get64(f->payload + 24 + 16 * i);
 
 		if (produced < s->out[i].ring.base)
-			roll_back(&s->out[i], produced);
+			output_roll_back(&s->out[i], produced);
 		s->out[i].acked = s->out[i].ring.base;
 		s->out[i].eof_wanted = s->out[i].broken;
 	}
@@ -192,106 +129,11 @@ static int on_attached(struct stdio *s, const struct frame *f)
 	return 0;
 }
 
-static void shut_output(struct stdio_output *o)
-{
-	int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
-
-	/* Not just closed: the number would be given to the next descriptor. */
-	if (null >= 0) {
-		dup2(null, o->fd);
-		close(null);
-	}
-}
-
-/* The reader is gone, or the disk is full: the process is told as a pipe would, by its writer's SIGPIPE. */
-static void break_output(struct stdio *s, int i, int error)
-{
-	struct stdio_output *o = &s->out[i];
-	char text[160];
-
-	o->broken = 1;
-	o->eof_wanted = 1;
-	o->ring.base = o->ring.end;
-	ring_free(&o->ring);
-	if (error == EPIPE || i == 1)
-		return;
-	snprintf(text, sizeof text, "caddis: cannot write the standard output: %s\n", strerror(error));
-	write_all(STDERR_FILENO, text);
-}
-
-static int may_write(const struct stdio_output *o)
-{
-	struct pollfd p = { .fd = o->fd, .events = POLLOUT };
-
-	return !o->chunk || poll(&p, 1, 0) == 1;
-}
-
-/* Writes as much as does not block; returns the bytes taken. */
-static size_t put(struct stdio *s, int i, const uint8_t *bytes, size_t length)
-{
-	struct stdio_output *o = &s->out[i];
-	size_t done = 0;
-
-	while (done < length && !o->broken && may_write(o)) {
-		size_t most = o->chunk && length - done > o->chunk ? o->chunk : length - done;
-		ssize_t n = write(o->fd, bytes + done, most);
-
-		if (n < 0 && errno == EAGAIN)
-			break;
-		if (n < 0 && errno != EINTR)
-			break_output(s, i, errno);
-		done += n > 0 ? (size_t)n : 0;
-	}
-	return o->broken ? length : done;
-}
-
-static void drain(struct stdio *s, int i)
-{
-	struct ring *r = &s->out[i].ring;
-
-	while (r->end > r->base) {
-		size_t length, done;
-		const uint8_t *p = ring_at(r, r->base, STREAM_WINDOW, &length);
-
-		done = put(s, i, p, length);
-		if (s->out[i].broken)
-			return;
-		r->base += done;
-		if (done < length)
-			return;
-	}
-	ring_free(r);
-}
-
 static int on_data(struct stdio *s, const struct frame *f)
 {
-	struct stdio_output *o = &s->out[f->stream - 1];
-	const uint8_t *bytes = f->payload;
-	size_t length = f->length, done;
-
-	if (s->state != STDIO_FLOWING)
-		return 0; /* in flight since before the ATTACH */
-	if (f->offset > o->ring.end)
-		return wrong(s, "DATA beyond a gap");
-	if (o->ring.end - f->offset >= length)
-		return 0;
-	bytes += o->ring.end - f->offset;
-	length -= (size_t)(o->ring.end - f->offset);
-	if (length > ring_room(&o->ring))
-		return wrong(s, "DATA beyond the window");
-	if (o->broken) {
-		o->ring.base = o->ring.end += length;
-		return 0;
-	}
-	if (o->ring.end == o->ring.base) {
-		done = put(s, (int)f->stream - 1, bytes, length);
-		o->ring.base = o->ring.end += done;
-		bytes += done;
-		length -= done;
-	}
-	if (length && ring_put(&o->ring, bytes, length))
-		return wrong(s, "no memory for its output");
-	return 0;
+	/* Before ATTACHED it was in flight since before the ATTACH. */
+	s->wrong = s->state == STDIO_FLOWING ? output_take(&s->out[f->stream - 1], f) : NULL;
+	return s->wrong ? -1 : 0;
 }
 
 static int on_ack(struct stdio *s, const struct frame *f)
@@ -495,9 +337,9 @@ void stdio_work(struct stdio *s, const struct pollset *set)
 	read_input(s, set);
 	for (int i = 0; i < 2; i++) {
 		if (s->out[i].ring.end > s->out[i].ring.base)
-			drain(s, i);
+			output_drain(&s->out[i]);
 		if (s->out[i].ended == 1 && s->out[i].ring.base == s->out[i].ring.end && !s->has_exit) {
-			shut_output(&s->out[i]);
+			output_shut(&s->out[i]);
 			s->out[i].ended = 2;
 		}
 	}

@@ -1,7 +1,8 @@
 /*
  * The stdio side of one session (docs/protocol.md): carries descriptors 0, 1 and 2 of this process as windowed byte streams, comes back to the session after
  * a lost connection without losing or repeating a byte, and knows how the session ended. caddis-hook uses it for steps, the relay stub for commands.
- * (Not called stdio.h: with -I it would hide the C library's.) No threads; it never sets O_NONBLOCK, since the descriptors are shared with others: it asks poll(2) and writes what then fits.
+ * No threads; it never sets O_NONBLOCK, since the descriptors are shared with others: it asks poll(2) and writes what then fits.
+ * (Not called stdio.h: with -I that would hide the C library's.)
  *
  *   stdio_init(&s, &host, wants_stdin, tty);
  *   on OPENED: stdio_opened(&s, id, come_back); for each frame of the session: stdio_frame(&s, &frame);
@@ -17,6 +18,7 @@
 #include "frame.h"
 #include "pollset.h"
 #include "ring.h"
+#include "stdio_output.h"
 
 /* Signals that wait for the session to be reachable; a process cannot tell more than a few apart anyway. */
 #define STDIO_SIGNALS 64
@@ -25,14 +27,6 @@ struct stdio_host {
 	void *user;
 	/* Queues a frame whole and returns 1, or returns 0 because there is no room now: it is offered again in the next stdio_work. */
 	int (*send)(void *user, const struct frame *frame, const void *payload);
-};
-
-/* Bytes towards our descriptor: the ring's base is what was delivered, its end what was received. */
-struct stdio_output {
-	struct ring ring;
-	uint64_t acked, file_base;
-	size_t place, chunk; /* chunk: most bytes that one write(2) takes without blocking after POLLOUT; 0: no bound */
-	int fd, regular, broken, eof_wanted, ended;
 };
 
 /* Bytes from our descriptor: the ring holds what was not acknowledged. */

@@ -7,12 +7,9 @@ import { type Environment, jobIdOf } from './environment.ts';
 /** SLURM_STEP_ID of the shell that salloc opens with LaunchParameters=use_interactive_step (SLURM_INTERACTIVE_STEP in slurm.h). */
 const INTERACTIVE_STEP = '4294967290';
 
-/** Ours; a native job does not see them. CADDIS_CWD stays: it is the daemon's own (a step launched in a directory that only the guest has). */
-const OURS: ReadonlySet<string> = new Set(['CADDIS_ARGV0', 'CADDIS_KEY', 'CADDIS_RUN']);
-
 /**
- * How slurmstepd would start this task without us. The SPANK plugin has put the client in the place of argv[0] and kept that in CADDIS_ARGV0; with
- * spank_prepend_task_argv (Slurm >= 23.11) the task's own argv stands after `--`.
+ * How slurmstepd would start this task without us. The SPANK plugin has put the client in the place of argv[0]; the client hands on the task's own argv, and its
+ * environment without our variables. With spank_prepend_task_argv (Slurm >= 23.11) the argv stands after `--scheduler slurm --`.
  * The batch script is `<spool>/jobNNNNN/slurm_script`, which only the host has, and is carried. A name without a slash is looked up in the job's PATH, as
  * slurmstepd does (in 22.05 after task_init, so that we see the bare name); without PATH nothing is found and the step fails, as natively.
  */
@@ -27,21 +24,20 @@ export function readStep(call: HookCall): StepPlan {
     argv,
     program: undefined,
     pathSearch: !program.includes('/'),
-    env: Object.fromEntries(Object.entries(env).filter(([variable]) => !OURS.has(variable))),
+    env,
     cwd: call.cwd,
     // 0700 and the user's own, as slurmd writes it.
     carry: name === 'batch' && isSpoolScript(program) ? [{ path: program, mode: 0o700, uid: call.uid }] : [],
   };
 }
 
-function taskArguments(call: HookCall): readonly string[] {
-  const argv0 = call.env.CADDIS_ARGV0;
-  if (argv0 !== undefined && argv0 !== '') return [argv0, ...call.args];
-  const end = call.args.indexOf('--');
-  const words = end < 0 ? [] : call.args.slice(end + 1);
-  if (words.length === 0)
+/** The client drops CADDIS_ARGV0 and sends the task's own argv; its explicit form is `caddis-hook exec [--scheduler slurm] -- CMD ARG...`. */
+function taskArguments({ args }: HookCall): readonly string[] {
+  const end = args[0] === '--' || args[0] === '--scheduler' ? args.indexOf('--') + 1 : 0;
+  const words = args.slice(end);
+  if (words[0] === undefined || words[0] === '')
     throw new BadHookCall(
-      'expected the task\'s command in CADDIS_ARGV0 or after "--", got neither: is spank_caddis.so of the same version as caddisd?',
+      `expected the task's command, got "exec ${args.join(' ')}": is spank_caddis.so of the same version as caddisd?`,
     );
   return words;
 }

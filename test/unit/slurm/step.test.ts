@@ -30,28 +30,24 @@ describe('readStep', () => {
     });
   });
 
-  it('hides our own variables and no others', () => {
+  it('leaves the environment as the client gives it', () => {
     const call = recorded('exec-batch');
-    const { env } = readStep(call);
-    const hidden = Object.keys(call.env).filter((name) => !(name in env));
-    expect(hidden.sort()).toEqual(['CADDIS_ARGV0', 'CADDIS_KEY']);
+    expect(readStep(call).env).toEqual(call.env);
   });
 
   it('carries nothing that only looks like a script of the spool', () => {
     const carried = (path: string, more = {}) =>
-      readStep(recorded('exec-batch', { CADDIS_ARGV0: path, ...more })).carry;
+      readStep({ ...recorded('exec-batch', more), args: [path] }).carry;
     expect(carried('/etc/shadow')).toEqual([]);
     expect(carried('/var/spool/slurmd/job00001/../../slurm_script')).toEqual([]);
     expect(carried('/var/spool/slurmd/job00001/slurm_script', { SLURM_STEP_ID: '0' })).toEqual([]);
   });
 
   it('takes the words after -- where the plugin could prepend them (Slurm >= 23.11)', () => {
-    const call = recorded('exec-srun', { CADDIS_ARGV0: undefined });
-    expect(readStep({ ...call, args: ['--scheduler', 'slurm', '--', 'sh', '-c', '--'] }).argv).toEqual([
-      'sh',
-      '-c',
-      '--',
-    ]);
-    expect(() => readStep({ ...call, args: ['sh'] })).toThrow(/CADDIS_ARGV0/);
+    const argvOf = (...args: string[]) => readStep({ ...recorded('exec-srun'), args }).argv;
+    expect(argvOf('--scheduler', 'slurm', '--', 'sh', '-c', '--')).toEqual(['sh', '-c', '--']);
+    expect(argvOf('sh', '--', 'x')).toEqual(['sh', '--', 'x']);
+    expect(() => argvOf()).toThrow(/expected the task's command/);
+    expect(() => argvOf('--scheduler', 'slurm', '--')).toThrow(/expected the task's command/);
   });
 });
