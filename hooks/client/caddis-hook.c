@@ -57,6 +57,18 @@ static char **options(char **a, struct words *w)
 	return a;
 }
 
+/* `exec [--scheduler NAME] [--] CMD ARG...`: caddisd is told the command alone. */
+static char **command(char **a)
+{
+	if (*a && !strcmp(*a, "--scheduler") && a[1])
+		a += 2;
+	if (*a && !strcmp(*a, "--"))
+		a++;
+	if (!*a)
+		usage("exec: expected a command", "");
+	return a;
+}
+
 int main(int argc, char **argv)
 {
 	struct client_options o = { .peer = "caddisd", .unreachable_status = STATUS_UNREACHABLE, .runs_relayed = 1 };
@@ -75,7 +87,7 @@ int main(int argc, char **argv)
 
 		if (!*a || !**a)
 			usage("expected a verb", "");
-		o.call = (struct call){ .verb = *a, .args = a + 1 };
+		o.call = (struct call){ .verb = *a, .args = strcmp(*a, "exec") ? a + 1 : command(a + 1) };
 	}
 	o.is_step = !strcmp(o.call.verb, "exec") || !strcmp(o.call.verb, "shell");
 	o.come_back_ms = o.is_step ? COME_BACK_MS : 0;

@@ -29,6 +29,8 @@ export interface JobSizes {
   pluggedBytes: number;
   /** MemTotal as the guest last said. */
   totalBytes: number | undefined;
+  /** MemTotal less MemAvailable while no step ran: what kernel and agent keep for themselves. */
+  idleLossBytes: number;
   /** What the guest last said it could still give. */
   availableBytes: number | undefined;
 }
@@ -73,7 +75,7 @@ export class Job {
     this.#execute = options.execute;
     this.log = options.log.child({ job: formatKey(this.key), incarnation: options.facts.incarnation });
     const { cpus, memoryBytes } = options.facts.request;
-    this.sizes = { cpus, memoryBytes, pluggedBytes: 0, totalBytes: undefined, availableBytes: undefined };
+    this.sizes = { cpus, memoryBytes, pluggedBytes: 0, totalBytes: undefined, idleLossBytes: 0, availableBytes: undefined };
   }
 
   get state(): JobState {

@@ -2,7 +2,7 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 
 import type { Config } from '../config/schema.ts';
-import type { SetupDocument } from '../guest/protocol/machine-documents.ts';
+import type { SetupDocument, SetupResult } from '../guest/protocol/machine-documents.ts';
 import { CaddisError, isNodeUnfit, messageOf, NodeUnfit } from '../model/errors.ts';
 import { formatBytes, MiB } from '../model/units.ts';
 import { admitMemory, type NodeCapacity, QEMU_OVERHEAD_BYTES } from '../vm/capacity.ts';
@@ -88,8 +88,7 @@ export async function startMachine(context: NodeContext, job: Job, signal: Abort
     timeoutMs: GROW_TIMEOUT_MS,
     signal,
   });
-  job.sizes.availableBytes = setup.memAvailableBytes;
-  job.sizes.totalBytes = setup.memTotalBytes;
+  noteMemory(job, setup);
   job.log.debug('guest set up', setup.timingsMs);
   lap('setup');
   await grow(context, job, { cpus: job.sizes.cpus, memoryBytes: job.sizes.memoryBytes }, signal);
@@ -120,12 +119,11 @@ export async function grow(
   if (context.config.vm.cpu_quota_percent < 100)
     await hypervisor.setCpuQuota(domain, context.config.vm.cpu_quota_percent);
 
-  const memoryBytes = wanted.memoryBytes ?? 0;
+  const memoryBytes = wanted.memoryBytes ?? job.sizes.memoryBytes ?? 0;
   for (let attempt = 0; attempt < GROW_ATTEMPTS; attempt++) {
-    const available = job.sizes.availableBytes ?? 0;
     const plug = memoryToPlug(memoryBytes, {
       pluggedBytes: job.sizes.pluggedBytes,
-      availableBytes: available,
+      availableBytes: offered(job),
     });
     if (plug > shape.maxMemoryBytes - shape.baseMemoryBytes)
       throw new NodeUnfit(
@@ -145,17 +143,29 @@ export async function grow(
       { timeoutMs: GROW_TIMEOUT_MS, signal },
     );
     job.sizes.pluggedBytes = plug;
-    job.sizes.totalBytes = done.memTotalBytes;
-    job.sizes.availableBytes = done.memAvailableBytes;
-    if ((done.memAvailableBytes ?? 0) >= memoryBytes) break;
+    noteMemory(job, done);
+    if (offered(job) >= memoryBytes) break;
   }
-  if ((job.sizes.availableBytes ?? 0) < memoryBytes)
+  if (offered(job) < memoryBytes)
     throw new NodeUnfit(
-      `the machine offers ${formatBytes(job.sizes.availableBytes ?? 0)} of the ${formatBytes(memoryBytes)} that the job asked for`,
+      `the machine offers ${formatBytes(offered(job))} of the ${formatBytes(memoryBytes)} that the job asked for`,
       { wholeNode: false },
     );
   job.sizes.cpus = wanted.cpus ?? job.sizes.cpus;
   job.sizes.memoryBytes = wanted.memoryBytes ?? job.sizes.memoryBytes;
+}
+
+/** Takes what a guest said of its memory. Only a machine in which no step runs shows what it keeps for itself. */
+function noteMemory(job: Job, said: SetupResult): void {
+  const { memTotalBytes: total, memAvailableBytes: available } = said;
+  job.sizes.totalBytes = total;
+  job.sizes.availableBytes = available;
+  if (job.resources.guest?.steps === 0) job.sizes.idleLossBytes = (total ?? 0) - (available ?? 0);
+}
+
+/** Bytes that the machine has for its job: what the job uses at this moment is its own and does not count as missing. */
+function offered(job: Job): number {
+  return (job.sizes.totalBytes ?? 0) - job.sizes.idleLossBytes;
 }
 
 /**

@@ -58,6 +58,8 @@ const BACKOFF_FIRST_MS = 10;
 const BACKOFF_MOST_MS = 1000;
 /** A link that held this long was sound: the next break is retried at once again. */
 const SOUND_AFTER_MS = 5000;
+/** Session frames that may come between the two ports' echoes: an ATTACH or two for each relayed command. */
+const MOST_EARLY_FRAMES = 2048;
 /** Log lines that a guest may send per second. */
 const LOGS_PER_SECOND = 100;
 const LOG_MAX_BYTES = 2048;
@@ -68,6 +70,8 @@ export class GuestLink extends EventEmitter<GuestLinkEvents> implements SessionL
   readonly #requests = new Requests();
   #ports: Record<PortNumber, LinkPort> | undefined;
   #ready = new Set<PortNumber>();
+  /** Session frames that came between the two ports' echoes. */
+  #early: Frame[] = [];
   #up = false;
   #upSinceMs = 0;
   #backoffMs = BACKOFF_FIRST_MS;
@@ -169,6 +173,7 @@ export class GuestLink extends EventEmitter<GuestLinkEvents> implements SessionL
     const generation = newGeneration();
     this.#generation = generation;
     this.#ready = new Set();
+    this.#early = [];
     const port = (number: PortNumber) =>
       new LinkPort(this.#paths[number], number, generation, {
         ready: () => this.#portReady(number),
@@ -185,6 +190,7 @@ export class GuestLink extends EventEmitter<GuestLinkEvents> implements SessionL
     this.#up = true;
     this.#upSinceMs = performance.now();
     this.emit('up', this.#generation);
+    for (const frame of this.#early.splice(0)) this.emit('frame', frame);
   }
 
   #broke(reason: Error): void {
@@ -214,6 +220,9 @@ export class GuestLink extends EventEmitter<GuestLinkEvents> implements SessionL
       if (portOf(frame.type) !== number)
         throw new ProtocolError(`frame type ${frame.type} came on port ${number}`);
       if (this.#up) this.emit('frame', frame);
+      // One port's echo comes first: what the guest says behind it must not be lost, it is not said again.
+      else if (this.#early.length < MOST_EARLY_FRAMES) this.#early.push(frame);
+      else throw new ProtocolError('too many session frames before both ports had answered');
       return;
     }
     if (number !== Port.Control)

@@ -2,8 +2,10 @@ import { readFileSync } from 'node:fs';
 import { AgentProcess } from '../integration/support/agent.ts';
 import { RouterProcess } from '../integration/support/router-process.ts';
 import { TestShim } from '../integration/support/test-shim.ts';
+import type { BenchOptions, Figures } from './bench.ts';
+import { rounded } from './statistics.ts';
 
-export interface DatapathResult {
+interface DatapathResult {
   readonly bytes: number;
   readonly megabytesPerSecond: number;
   /** CPU time of the caddisd process per gigabyte. */
@@ -14,8 +16,20 @@ export interface DatapathResult {
 
 const GIGABYTE = 1_000_000_000;
 
+/** `npm run bench -- datapath`: needs no lab. */
+export async function datapath({ megabytes = 1000 }: BenchOptions): Promise<Figures> {
+  const result = await run(megabytes * 1e6);
+  return {
+    megabytes,
+    stdout_mb_per_s: rounded(result.megabytesPerSecond),
+    daemon_cpu_s_per_gb: rounded(result.daemonCpuSecondsPerGigabyte),
+    daemon_rss_mb: rounded(result.daemonRssMegabytes),
+    agent_rss_mb: rounded(result.agentRssMegabytes),
+  };
+}
+
 /** Node as the data path: `bytes` from the real agent's stdout through a router process of its own to a shim in this process. */
-export async function run(bytes = GIGABYTE): Promise<DatapathResult> {
+async function run(bytes = GIGABYTE): Promise<DatapathResult> {
   const agent = await AgentProcess.start();
   const hookPath = `${agent.dir}/hook.sock`;
   const router = await RouterProcess.start(agent.dir, hookPath);

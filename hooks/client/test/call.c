@@ -48,8 +48,8 @@ static void words(void)
 	snprintf(from, sizeof from, "%s/jobs/slurm-1", r.dir);
 	snprintf(to, sizeof to, "%s/jobs/gridengine-7.1", r.dir);
 	CHECK(!symlink(from, to));
-	rig_start(&r, hook_path, (char *[]){ "caddis-hook", "--run", r.dir, "exec", "--", "x", NULL }, (char *[]){ "JOB_ID=7", "SGE_TASK_ID=undefined", NULL }, NULL);
-	CHECK(rig_open(&r) && has(&r, T_ARG, "--"));
+	rig_start(&r, hook_path, (char *[]){ "caddis-hook", "--run", r.dir, "exec", "--scheduler", "gridengine", "--", "x", "--", NULL }, (char *[]){ "JOB_ID=7", "SGE_TASK_ID=undefined", NULL }, NULL);
+	CHECK(rig_open(&r) && has(&r, T_ARG, "x") && rig_tags(&r, T_ARG, NULL, NULL) == 2);
 	rig_end(&r);
 }
 

@@ -71,6 +71,15 @@ void kernel_log_write(int level, const char *text)
 	close(fd);
 }
 
+/* The kernel sized these by the base machine's memory at boot; a grown machine would run out of threads (about 1,900) and files long before a node does. */
+static void lift_boot_sized_limits(void)
+{
+	file_write("/proc/sys/kernel/threads-max", "1048576");
+	file_write("/proc/sys/kernel/pid_max", "4194304");
+	file_write("/proc/sys/fs/file-max", "9223372036854775807");
+	file_write("/proc/sys/user/max_user_namespaces", "1048576");
+}
+
 void oom_prepare(void)
 {
 	file_write("/proc/self/oom_score_adj", "-1000");
@@ -80,6 +89,7 @@ void oom_prepare(void)
 	file_write("/proc/sys/vm/oom_dump_tasks", "0");
 	/* On a big node no single allocation looks absurd to the kernel; in here one beyond the machine's memory would fail at once instead of when it is touched. */
 	file_write("/proc/sys/vm/overcommit_memory", "1");
+	lift_boot_sized_limits();
 	/* On fault: the agent's buffers are mapped long before they are used. */
 	if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT))
 		kernel_log_write(1, "mlockall failed: the agent may be paged out");

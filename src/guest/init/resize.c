@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
 #include "clock.h"
@@ -12,6 +13,8 @@
 /* Hot-plugged memory was visible within 0.5 s, CPUs after 1 s (facts/vm.md); under TCG on a loaded host far later. */
 #define RESIZE_WAIT_MS 30000
 #define CPUS_MOST 4096
+/* boot.c makes it; each session is a group below */
+#define SESSIONS_GROUP "/sys/fs/cgroup/caddis"
 
 static int set_online(int cpu, int online)
 {
@@ -59,6 +62,31 @@ static int wait_for(struct job *j, const char *what, uint64_t wanted, int (*reac
 
 static int try_memory(uint64_t bytes) { return pressure_meminfo("MemTotal:") >= bytes ? 0 : -1; }
 
+/* The shared memory that boot mounted is half of the base machine's; on a node it is half of the node's. What is in it counts against the job's memory anyway. */
+static void grow_shared_memory(uint64_t bytes)
+{
+	char options[64];
+
+	snprintf(options, sizeof options, "mode=1777,size=%llu", (unsigned long long)bytes);
+	mount("tmpfs", "/dev/shm", "tmpfs", MS_REMOUNT | MS_NOSUID | MS_NODEV, options);
+}
+
+/*
+ * The job's wall is exactly its request, though the machine is larger by what kernel and agent need (or much larger: the base shape). memory.oom.group stays 0: the
+ * largest process goes, as natively, and a script may look at its child's status.
+ */
+static int limit_sessions(struct job *j, uint64_t bytes)
+{
+	char text[32];
+
+	snprintf(text, sizeof text, "%llu", (unsigned long long)bytes);
+	if (file_write(SESSIONS_GROUP "/memory.max", text))
+		return job_failed(j, "the job's memory limit", SESSIONS_GROUP "/memory.max");
+	file_write(SESSIONS_GROUP "/memory.swap.max", "0");
+	grow_shared_memory(bytes);
+	return 0;
+}
+
 int resize_machine(struct job *j, const uint8_t *document, size_t length)
 {
 	struct tlv_reader r = { document, document + length };
@@ -67,7 +95,7 @@ int resize_machine(struct job *j, const uint8_t *document, size_t length)
 	uint16_t tag;
 
 	while (tlv_next(&r, &tag, &v, &n) == 1) {
-		if (n < 8 || (tag != T_CPUS && tag != T_MEMORY))
+		if (n < 8 || (tag != T_CPUS && tag != T_MEMORY && tag != T_JOB_MEMORY))
 			continue;
 		if (tag == T_CPUS && get64(v) >= 1 && get64(v) < CPUS_MOST) {
 			if (wait_for(j, "CPUs online", get64(v), try_cpus))
@@ -79,6 +107,8 @@ int resize_machine(struct job *j, const uint8_t *document, size_t length)
 				return -1;
 			job_timing(j, "memory");
 		}
+		if (tag == T_JOB_MEMORY && get64(v) && limit_sessions(j, get64(v)))
+			return -1;
 	}
 	return 0;
 }

@@ -77,7 +77,10 @@ static void attach(struct session *s, const uint8_t *delivered)
 
 static int lost_bytes(const struct session *s, const uint8_t *delivered)
 {
-	return get64(delivered + 8) < s->out[0].ring.base || get64(delivered + 16) < s->out[1].ring.base;
+	for (int i = 0; i < 2; i++)
+		if (!s->out[i].gone && get64(delivered + 8 * (i + 1)) < s->out[i].ring.base)
+			return 1;
+	return 0;
 }
 
 static void answer(struct processes *t, uint64_t id, uint8_t type, const uint8_t *payload, size_t length)

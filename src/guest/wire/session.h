@@ -18,7 +18,7 @@ struct outbound {
 	struct ring ring;
 	uint64_t sent;
 	size_t place;
-	int fd, eof_sent;
+	int fd, eof_sent, gone; /* gone: nobody reads any more */
 };
 
 struct inbound {

@@ -192,7 +192,7 @@ int stdio_frame(struct stdio *s, const struct frame *f)
 	case F_EOF:
 		if (!output)
 			return wrong(s, "EOF for a stream that this side produces");
-		if (s->state == STDIO_FLOWING && f->offset > s->out[f->stream - 1].ring.end)
+		if (s->state == STDIO_FLOWING && !s->out[f->stream - 1].broken && f->offset > s->out[f->stream - 1].ring.end)
 			return wrong(s, "EOF beyond a gap");
 		/* stderr stays: it may be shared with stdout, and messages of ours go there. */
 		if (s->state == STDIO_FLOWING && f->stream == STREAM_STDOUT && !s->tty && f->offset == s->out[0].ring.end)

@@ -150,10 +150,26 @@ const char *streams_data(struct session *s, const struct frame *f)
 	return ring_put(r, f->payload + skip, f->length - (size_t)skip) ? "DATA beyond the window" : NULL;
 }
 
+/* Nobody reads any more: closing our end gives the writer its SIGPIPE. */
+static const char *reader_gone(struct session *s, const struct frame *f)
+{
+	struct outbound *o = &s->out[f->stream - 1];
+
+	if (f->offset > o->sent)
+		return "EOF beyond what was sent";
+	o->gone = 1;
+	shut(&o->fd);
+	o->ring.base = o->ring.end = o->sent = f->offset;
+	ring_free(&o->ring);
+	return NULL;
+}
+
 const char *streams_eof(struct session *s, const struct frame *f)
 {
+	if (f->stream == STREAM_STDOUT || f->stream == STREAM_STDERR)
+		return reader_gone(s, f);
 	if (f->stream != STREAM_STDIN)
-		return "EOF for a stream that this side produces";
+		return "EOF for no stream";
 	if (f->offset != s->in.ring.end)
 		return "EOF beyond a gap";
 	s->in.eof = 1;
@@ -167,6 +183,8 @@ const char *streams_ack(struct session *s, const struct frame *f)
 	if (f->stream != STREAM_STDOUT && f->stream != STREAM_STDERR)
 		return "ACK for a stream that this side does not produce";
 	o = &s->out[f->stream - 1];
+	if (o->gone)
+		return NULL;
 	if (f->offset > o->sent)
 		return "ACK of bytes that were never sent";
 	if (f->offset > o->ring.base)
