@@ -1,6 +1,7 @@
 // Lays the installed tree out under a directory: `node packaging/stage.mjs DESTDIR`. The packages and the lab use the same layout.
-import { chmod, cp, mkdir, symlink, rm } from 'node:fs/promises';
+
 import { existsSync } from 'node:fs';
+import { chmod, cp, mkdir, rm, symlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -10,14 +11,14 @@ const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const FILES = [
   ['dist/caddisd.cjs', 'usr/lib/caddis/dist/caddisd.cjs', 0o755],
   ['dist/caddis.cjs', 'usr/lib/caddis/dist/caddis.cjs', 0o755],
-  ['dist/caddis-jsv.cjs', 'usr/lib/caddis/dist/caddis-jsv.cjs', 0o755],
+  ['dist/caddis-jsv.cjs', 'usr/lib/caddis/gridengine/jsv', 0o755],
   ['build/caddis-hook', 'usr/sbin/caddis-hook', 0o755],
-  ['build/caddis-hook', 'usr/lib/caddis/build/caddis-hook', 0o755],
-  ['build/caddis-init', 'usr/lib/caddis/build/caddis-init', 0o755],
-  ['build/caddis-stub', 'usr/lib/caddis/build/caddis-stub', 0o755],
+  ['build/caddis-init', 'usr/lib/caddis/caddis-init', 0o755],
+  ['build/caddis-stub', 'usr/lib/caddis/caddis-stub', 0o755],
+  ['src/guest/init/modules.txt', 'usr/lib/caddis/modules.txt', 0o644],
   ['build/spank_caddis.so', 'usr/lib/caddis/spank_caddis.so', 0o644],
-  ['hooks/slurm', 'usr/share/caddis/hooks/slurm', undefined],
-  ['hooks/gridengine', 'usr/share/caddis/hooks/gridengine', undefined],
+  ['hooks/slurm', 'usr/lib/caddis/slurm', undefined],
+  ['hooks/gridengine', 'usr/lib/caddis/gridengine', undefined],
   ['packaging/systemd/caddisd.service', 'usr/lib/systemd/system/caddisd.service', 0o644],
   ['README.md', 'usr/share/doc/caddis/README.md', 0o644],
   ['docs', 'usr/share/doc/caddis/docs', undefined],
@@ -34,7 +35,7 @@ export async function stage(destination) {
     if (!existsSync(source)) throw new Error(`${from} is missing: run "npm run build" first`);
     const target = join(destination, to);
     await mkdir(dirname(target), { recursive: true, mode: 0o755 });
-    await cp(source, target, { recursive: true, filter: (path) => !/\.(ts|c|h|o)$|Makefile$/.test(path) });
+    await cp(source, target, { recursive: true, filter: isInstalled });
     if (mode !== undefined) await chmod(target, mode);
   }
   for (const [target, path] of LINKS) {
@@ -43,6 +44,11 @@ export async function stage(destination) {
     await rm(link, { force: true });
     await symlink(target, link);
   }
+}
+
+/** Sources stay behind: C programs, the JSV's modules, the plugin's directory. */
+function isInstalled(path) {
+  return !/\.(ts|c|h|o)$|Makefile$|\/(spank|jsv)$/.test(path);
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

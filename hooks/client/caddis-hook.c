@@ -12,6 +12,8 @@
 #include "endpoint.h"
 
 #define HOOK_CONNECT_MS 5000
+/* A restart of caddisd: the service manager waits a second, then it looks at its machines. */
+#define ASK_AGAIN_MS 20000
 #define STEP_CONNECT_MS 60000
 /* A caddisd that is being restarted, or upgraded, is back long before. */
 #define COME_BACK_MS 120000
@@ -91,6 +93,8 @@ int main(int argc, char **argv)
 	}
 	o.is_step = !strcmp(o.call.verb, "exec") || !strcmp(o.call.verb, "shell");
 	o.come_back_ms = o.is_step ? COME_BACK_MS : 0;
+	/* prolog, epilog and facts may be asked twice: a new caddisd ends the machine that the last one was making. */
+	o.ask_again_ms = o.is_step ? 0 : w.timeout_ms >= 0 ? w.timeout_ms : ASK_AGAIN_MS;
 	o.connect_timeout_ms = w.timeout_ms >= 0 ? w.timeout_ms : o.is_step ? STEP_CONNECT_MS : HOOK_CONNECT_MS;
 	if (endpoint_path(endpoint_directory(w.run), o.call.verb, path, &why))
 		usage(why, "");

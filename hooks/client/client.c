@@ -27,6 +27,7 @@ struct client {
 	enum phase phase;
 	int done, opens, signal_fd, error;
 	int64_t deadline_ms, next_try_ms;
+	int64_t asked_ms; /* when a connection first ended without an answer; 0: never */
 	int retry_ms;
 	size_t signal_place, document_sent;
 	struct pollset set;
@@ -111,13 +112,17 @@ static void disconnected(struct client *c)
 		c->next_try_ms = INT64_MAX / 2;
 		return;
 	}
-	if (c->o->come_back_ms == 0) {
+	if (c->o->come_back_ms == 0 && c->phase == OPENING && !c->asked_ms)
+		c->asked_ms = clock_ms();
+	if (c->o->come_back_ms == 0 && (c->phase != OPENING || clock_ms() >= c->asked_ms + c->o->ask_again_ms)) {
 		give_up(c, c->phase == RUNNING && c->o->is_step ? STATUS_LOST : c->o->unreachable_status, "%s ended the connection before it answered", c->o->peer);
 		return;
 	}
 	if (c->phase == RUNNING) {
 		c->deadline_ms = clock_ms() + c->o->come_back_ms;
 		c->retry_ms = RETRY_FIRST_MS;
+	} else if (c->o->come_back_ms == 0) {
+		c->deadline_ms = c->asked_ms + c->o->ask_again_ms;
 	}
 	c->phase = CONNECTING;
 	c->next_try_ms = clock_ms() + c->retry_ms;

@@ -18,6 +18,7 @@ struct client_options {
 	const char *path; /* of the unix socket */
 	int connect_timeout_ms;
 	int come_back_ms; /* how long a lost connection is tried again; 0: its loss is the end */
+	int ask_again_ms; /* how long a question is asked again when the connection ended before any answer */
 	int is_step; /* stdin, terminal and signals belong to the session; else signals end this process */
 	int runs_relayed; /* sessions with bit 63 are commands to run here */
 	int unreachable_status;

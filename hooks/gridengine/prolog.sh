@@ -1,23 +1,41 @@
 #!/bin/sh
 # Grid Engine prolog (prolog root@/usr/lib/caddis/gridengine/prolog.sh): asks caddisd to make the job's machine.
 # Runs as root, under the job's limits (h_vmem sets RLIMIT_AS), and its stdout and stderr are the user's output files.
-# Any exit status but 0 and 99 would put the whole queue into E: 99 sends the job back to the queue.
+# Any exit status but 0, 99 and 100 would put the whole queue into E: 99 sends the job back to the queue, 100 puts the job (not the queue) into E.
 
 CADDIS_HOOK=/usr/sbin/caddis-hook
+CADDIS_RUN=/run/caddis
 CADDIS_UNREACHABLE_DELAY=10
 [ ! -r /etc/caddis/hooks.env ] || . /etc/caddis/hooks.env
 
-"$CADDIS_HOOK" prolog gridengine
+task=$SGE_TASK_ID
+[ "$task" = undefined ] && task=1
+job=$CADDIS_RUN/jobs/gridengine-$JOB_ID.$task
+
+# Root's word that this job runs without a machine: without it, or a machine, the starter runs nothing.
+allow_native() {
+	mkdir -p -m 711 "$CADDIS_RUN" "$CADDIS_RUN/jobs" && : >"$job.native"
+}
+
+# What caddisd wants the user to know goes into the output file; the client's own complaints, which end in another start, do not.
+message=$("$CADDIS_HOOK" prolog gridengine 2>&1)
 status=$?
 case $status in
-0 | 99) exit $status ;;
+0 | 99 | 100)
+	[ -z "$message" ] || printf '%s\n' "$message" >&2
+	[ "$status" != 0 ] || [ -L "$job" ] || [ -f "$job" ] || allow_native
+	exit $status
+	;;
 esac
 
 # caddisd is away (69), broken (64, 70), or its client is missing (126, 127). Grid Engine would start the job again within a
 # second, so this slot is held for a while: a dead node must not spin through the queue. Below script_timeout (120 s).
 case $CADDIS_ON_UNAVAILABLE in
-native) exit 0 ;;
+native)
+	allow_native
+	exit 0
+	;;
 esac
-logger -t caddis -p daemon.err "prolog of $JOB_ID.$SGE_TASK_ID: $CADDIS_HOOK ended with $status; back to the queue" 2>/dev/null
+logger -t caddis -p daemon.err "prolog of $JOB_ID.$SGE_TASK_ID: $CADDIS_HOOK ended with $status ($message); back to the queue" 2>/dev/null
 sleep "$CADDIS_UNREACHABLE_DELAY"
 exit 99

@@ -1,17 +1,31 @@
 #!/bin/sh
-# Grid Engine starter_method: runs each step of a job that has a machine inside it, any other job as Grid Engine would itself.
+# Grid Engine starter_method: runs each step of a job that has a machine inside it, a job that the site
+# lets run natively as Grid Engine would itself, and nothing else.
 # Runs as the job's user, under the job's limits, so: no programs but the shell's own, until the last exec.
 
 CADDIS_HOOK=/usr/sbin/caddis-hook
 CADDIS_RUN=/run/caddis
 [ ! -r /etc/caddis/hooks.env ] || . /etc/caddis/hooks.env
 
-task=$SGE_TASK_ID
-[ "$task" = undefined ] && task=1
-if [ -e "$CADDIS_RUN/jobs/gridengine-$JOB_ID.$task" ]; then
+caddis_job=$SGE_TASK_ID
+[ "$caddis_job" = undefined ] && caddis_job=1
+caddis_job=$CADDIS_RUN/jobs/gridengine-$JOB_ID.$caddis_job
+# A plain file instead of a link: no machine could be made, and this is why.
+if [ -f "$caddis_job" ]; then
+	read -r reason <"$caddis_job"
+	printf '%s\n' "${reason:-caddis: no machine for this job}" >&2
+	exit 1
+fi
+if [ -e "$caddis_job" ]; then
 	exec "$CADDIS_HOOK" exec --scheduler gridengine -- "$@"
 fi
+# Only a prolog says that a job needs none. A task of a parallel job on a further host (qrsh -inherit) had no prolog here.
+if [ ! -e "$caddis_job.native" ]; then
+	printf '%s\n' "caddis: job $JOB_ID has no machine on this host, and may not run outside of one: parallel jobs of this queue run on one host (allocation_rule \$pe_slots)" >&2
+	exit 1
+fi
 
+unset caddis_job
 # What sge_shepherd's builtin_starter.c does when there is no starter_method.
 # The starter's own variables are copied: without a starter_method the job would not see them.
 shell_path=$SGE_STARTER_SHELL_PATH

@@ -1,6 +1,6 @@
 // Builds caddis_VERSION_amd64.deb into build/: `node packaging/deb/build.mjs`. The same tree gives the same bytes (SOURCE_DATE_EPOCH, root owner).
 import { execFileSync } from 'node:child_process';
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -9,7 +9,9 @@ import { stage } from '../stage.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '../..');
 const { version, description } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'));
-const epoch = process.env.SOURCE_DATE_EPOCH ?? execFileSync('git', ['log', '-1', '--format=%ct'], { cwd: root, encoding: 'utf8' }).trim();
+const epoch =
+  process.env.SOURCE_DATE_EPOCH ??
+  execFileSync('git', ['log', '-1', '--format=%ct'], { cwd: root, encoding: 'utf8' }).trim();
 
 const control = `Package: caddis
 Version: ${version}
@@ -25,6 +27,7 @@ Description: ${description}
 
 const tree = await mkdtemp(join(tmpdir(), 'caddis-deb-'));
 try {
+  await chmod(tree, 0o755); // mkdtemp's 0700 would become the mode of /
   await stage(tree);
   await mkdir(join(tree, 'DEBIAN'));
   await writeFile(join(tree, 'DEBIAN/control'), control);

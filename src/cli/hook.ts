@@ -25,6 +25,10 @@ export async function askDaemon(verb: string, args: readonly string[] = []): Pro
   });
   if (result.exitCode === 0) return result.stdout;
   if (result.exitCode === UNREACHABLE)
-    throw new CaddisError('caddisd does not answer on this node: is it running ("systemctl status caddisd"), and are you root?');
-  throw new CaddisError(result.stderr.trim() || `caddis-hook ${verb} ended with ${String(result.exitCode ?? result.signal)}`);
+    throw new CaddisError(
+      'caddisd does not answer on this node: is it running ("systemctl status caddisd"), and are you root?',
+    );
+  throw new CaddisError(
+    result.stderr.trim() || `caddis-hook ${verb} ended with ${String(result.exitCode ?? result.signal)}`,
+  );
 }

@@ -2,24 +2,37 @@ import yargs from 'yargs';
 import { hideBin } from 'yargs/helpers';
 
 import { CaddisError } from '../model/errors.ts';
+import { doctorCommand } from './doctor.ts';
 import { imageCommand } from './image.ts';
 import { shellCommand } from './shell.ts';
 import { statusCommand } from './status.ts';
 
-void yargs(hideBin(process.argv))
+/** Set when the bundle is built. */
+declare const CADDIS_VERSION: string | undefined;
+
+void yargs(withCommandApart(hideBin(process.argv)))
   .scriptName('caddis')
   .usage('$0 <command>\n\nRuns every batch job of this cluster in a virtual machine of its own.')
-  .parserConfiguration({ 'populate--': false, 'halt-at-non-option': false })
+  .parserConfiguration({ 'populate--': true })
+  .command(doctorCommand)
   .command(imageCommand())
   .command(shellCommand)
   .command(statusCommand)
   .demandCommand(1, 'Say what to do: "caddis --help" lists the commands.')
   .strict()
+  .version(typeof CADDIS_VERSION === 'string' ? CADDIS_VERSION : 'development')
   .help()
   .fail((message, error) => {
     if (error && !(error instanceof CaddisError)) throw error;
     console.error(error ? `caddis: ${error.message}` : `caddis: ${message}`);
-    if (!error) console.error("Try \"caddis --help\".");
+    if (!error) console.error('Try "caddis --help".');
     process.exit(error ? 1 : 64);
   })
   .parseAsync();
+
+/** What follows the job of `caddis shell JOB COMMAND...` is the command's own, options and all. */
+function withCommandApart(words: readonly string[]): string[] {
+  const [verb, job, next] = words;
+  if (verb !== 'shell' || job === undefined || next === undefined || next === '--') return [...words];
+  return [verb, job, '--', ...words.slice(2)];
+}

@@ -5,14 +5,20 @@ import { CaddisError } from '../model/errors.ts';
 import { parseKey } from '../model/job.ts';
 import { hookClient } from './hook.ts';
 
-export const shellCommand: CommandModule<object, { job: string; command: string[] | undefined }> = {
-  command: 'shell <job> [command..]',
+export const shellCommand: CommandModule<object, { job: string }> = {
+  command: 'shell <job>',
   describe: "a shell in a job's machine: root's for root, the owner's for its owner",
   builder: (yargs) =>
     yargs
-      .positional('job', { type: 'string', demandOption: true, describe: 'slurm-17, gridengine-12.1, 17, 12.1' })
-      .positional('command', { type: 'string', array: true, describe: 'a command instead of a login shell' }),
-  handler: async ({ job, command = [] }) => {
+      .positional('job', {
+        type: 'string',
+        demandOption: true,
+        describe: 'slurm-17, gridengine-12.1, 17, 12.1',
+      })
+      .example('$0 shell 17', 'a login shell')
+      .example('$0 shell 17 free -m', 'one command'),
+  handler: async ({ job, ...rest }) => {
+    const command = (rest as { '--'?: string[] })['--'] ?? [];
     const key = keyOf(job);
     const asRoot = process.getuid?.() === 0;
     const result = await execa(hookClient(), ['--connect-timeout', '2', 'shell', key, ...command], {
@@ -28,6 +34,8 @@ export const shellCommand: CommandModule<object, { job: string; command: string[
 function keyOf(job: string): string {
   const candidate = /^\d+$/.test(job) ? `slurm-${job}` : /^\d+\.\d+$/.test(job) ? `gridengine-${job}` : job;
   if (!parseKey(candidate))
-    throw new CaddisError(`"${job}" is no job: write slurm-17, gridengine-12.1, or what "caddis status" shows`);
+    throw new CaddisError(
+      `"${job}" is no job: write slurm-17, gridengine-12.1, or what "caddis status" shows`,
+    );
   return candidate;
 }

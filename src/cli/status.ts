@@ -21,9 +21,14 @@ function render(status: NodeStatus): string {
     `${status.host}: ${status.machines.length} ${status.machines.length === 1 ? 'machine' : 'machines'}, libvirt ${status.libvirt}, health ${status.health}`,
     `acceleration ${status.acceleration} (${status.acceleration_reason}); image ${status.image}`,
   ];
-  return [...head, '', table(['job', 'user', 'queue', 'phase', 'steps', 'cpus', 'memory', 'address', 'machine'], status.machines.map(row))].join(
-    '\n',
-  );
+  return [
+    ...head,
+    '',
+    table(
+      ['job', 'user', 'queue', 'phase', 'steps', 'cpus', 'memory', 'address', 'machine'],
+      status.machines.map(row),
+    ),
+  ].join('\n');
 }
 
 function row(machine: MachineStatus): string[] {

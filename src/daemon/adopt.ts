@@ -4,6 +4,7 @@ import { join } from 'node:path';
 
 import { messageOf } from '../model/errors.ts';
 import { identityOf } from '../model/identity.ts';
+import { MACHINE_PREFIX } from '../vm/hypervisor.ts';
 import { releaseStale } from '../vm/network/addresses.ts';
 import { installAntiSpoof } from '../vm/network/anti-spoof.ts';
 import { qemuProcess } from '../vm/qemu-process.ts';
@@ -22,6 +23,8 @@ const ASK_TIMEOUT_MS = 10_000;
 export async function adopt(daemon: Daemon): Promise<void> {
   const { hypervisor, config } = daemon.context;
   for (const { domain, facts } of await hypervisor.machines()) {
+    // An earlier attempt came this far.
+    if (daemon.jobs.byMachine(domain.name)) continue;
     const scheduler = facts && daemon.schedulers.get(facts.key.scheduler);
     if (!facts?.ready || !scheduler) {
       daemon.log.warn(
@@ -53,6 +56,22 @@ export async function adopt(daemon: Daemon): Promise<void> {
   await sweep(daemon);
 }
 
+/**
+ * After a time without libvirt: jobs whose machine stopped meanwhile are lost, and a machine that no job owns (the connection was lost while it was made) is ended.
+ */
+export async function reconcile(daemon: Daemon, lost: (job: Job) => Promise<void>): Promise<void> {
+  const { hypervisor } = daemon.context;
+  const running = await hypervisor.machines();
+  const names = new Set(running.map(({ domain }) => domain.name));
+  for (const job of daemon.jobs.all()) if (job.resources.domain && !names.has(job.machine)) await lost(job);
+  for (const { domain } of running) {
+    if (daemon.jobs.byMachine(domain.name)) continue;
+    daemon.log.warn(`ending ${domain.name}: no job owns it`);
+    await hypervisor.destroy(domain);
+  }
+  await sweepFiles(daemon);
+}
+
 /** Ends the jobs that their scheduler does not know on this node any more: their epilog came while no caddisd ran. No answer changes nothing. */
 export async function endOrphans(daemon: Daemon): Promise<void> {
   for (const job of daemon.jobs.all()) {
@@ -65,21 +84,33 @@ export async function endOrphans(daemon: Daemon): Promise<void> {
   }
 }
 
-/** Removes what machines that are gone have left on this node and in the store. */
+/** Removes what machines that are gone have left on this node and in the store, and writes the bridge rules afresh: only while no machine is made. */
 async function sweep(daemon: Daemon): Promise<void> {
-  const { config } = daemon.context;
-  const isAlive = (machine: string) => daemon.jobs.byMachine(machine) !== undefined;
-  const gone = await sweepPlaces(config.run_dir, isAlive);
-  for (const file of await readdir(config.scratch.dir).catch(() => [] as string[]))
-    if (!isAlive(file.replace(/\.img$/, ''))) await removeScratch(join(config.scratch.dir, file));
-  if (config.network.mode === 'bridge') {
+  if (daemon.config.network.mode === 'bridge') {
     const ports = daemon.jobs
       .all()
       .flatMap(({ facts: { tap, mac, address } }) => (tap && mac && address ? [{ tap, mac, address }] : []));
     await installAntiSpoof(ports);
+  }
+  await sweepFiles(daemon);
+}
+
+/** Directories, scratch disks and address claims of machines that no job has; whoever makes a machine has entered its job before. */
+async function sweepFiles(daemon: Daemon): Promise<void> {
+  const { config } = daemon;
+  const isAlive = (machine: string) => daemon.jobs.byMachine(machine) !== undefined;
+  const gone = await sweepPlaces(config.run_dir, isAlive);
+  for (const file of await readdir(config.scratch.dir).catch(() => [] as string[]))
+    if (isMachineDisk(file) && !isAlive(file.replace(/\.img$/, ''))) await removeScratch(join(config.scratch.dir, file));
+  if (config.network.mode === 'bridge') {
     const released = await releaseStale(config.network.claims_dir, hostname(), isAlive);
     if (released.length > 0)
       daemon.log.info(`gave back addresses of machines that are gone: ${released.join(', ')}`);
   }
   if (gone.length > 0) daemon.log.info(`removed what was left of ${gone.join(', ')}`);
+}
+
+/** The directory is the site's: what is not ours stays. */
+function isMachineDisk(file: string): boolean {
+  return file.startsWith(MACHINE_PREFIX) && file.endsWith('.img');
 }

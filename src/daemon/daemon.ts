@@ -1,7 +1,8 @@
 import { constants } from 'node:fs';
-import { access, readFile } from 'node:fs/promises';
-import { userInfo } from 'node:os';
+import { access, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { hostname, userInfo } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 
 import { execa } from 'execa';
 
@@ -18,7 +19,7 @@ import { createSlurm } from '../scheduler/slurm/index.ts';
 import { chooseAcceleration } from '../vm/acceleration.ts';
 import { nodeCapacity } from '../vm/capacity.ts';
 import { Hypervisor } from '../vm/hypervisor.ts';
-import { adopt, endOrphans } from './adopt.ts';
+import { adopt, endOrphans, reconcile } from './adopt.ts';
 import { execute } from './execute.ts';
 import { Guest } from './guest.ts';
 import { NodeHealth } from './health.ts';
@@ -38,6 +39,16 @@ import { status } from './verbs/status.ts';
 const CANARY_DEADLINE_MS = 5_000;
 /** Jobs of a caddisd that was down at their epilog are looked for after the shims have had time to come back. */
 const ORPHAN_CHECK_MS = 15_000;
+/** And then once in a while: a scheduler that gave no answer is asked again, a machine that nobody owns is ended. */
+const ORPHAN_EVERY_MS = 60_000;
+/** A start that failed is tried again after this long; hooks wait this long for a start. */
+const RETRY_START_MS = 5_000;
+const READY_WAIT_MS = 15_000;
+/** libvirtd starts within a second or two; a busy node takes longer. */
+const LIBVIRT_START_MS = 10_000;
+const LIBVIRT_AWAY_MS = 10_000;
+/** Tells an epilog hook to do without us; EX_TEMPFAIL of sysexits(3). */
+const EXIT_UNREADY = 75;
 
 /** One per node: owns the node's machines, answers the hooks, and watches both. */
 export class Daemon {
@@ -48,8 +59,13 @@ export class Daemon {
   readonly version = VERSION;
   accelerationReason = '';
   imageId = '';
+  readonly health: NodeHealth;
+  readonly #hypervisor: Hypervisor;
   #context: NodeContext | undefined;
-  #health: NodeHealth | undefined;
+  #libvirtDownSinceMs: number | undefined;
+  #watchesLibvirt = false;
+  /** Aborted when hooks can be answered. */
+  readonly #ready = new AbortController();
   readonly #server: HookServer;
   readonly #stop = new AbortController();
   #orphanCheck: NodeJS.Timeout | undefined;
@@ -57,6 +73,14 @@ export class Daemon {
   constructor(config: Config, log: Log) {
     this.config = config;
     this.log = log;
+    this.#hypervisor = new Hypervisor(
+      Libvirt.openReconnecting(config.libvirt.uri, { endpoint: { kind: 'unix', path: config.libvirt.socket } }),
+    );
+    this.health = new NodeHealth({
+      schedulers: () => [...this.schedulers.values()],
+      log: this.log,
+      probe: (thorough) => this.#probe(thorough),
+    });
     this.#server = new HookServer({
       handler: (call, client, socket) => this.#answer(call, client, socket),
       rejected: (socket, reason) => this.log.warn(`${socket.path}: ${reason}`),
@@ -65,35 +89,56 @@ export class Daemon {
 
   /** What starts have in common; there only after `start`. */
   get context(): NodeContext {
-    if (!this.#context) throw new CaddisError('caddisd is still starting');
+    if (!this.#context) throw new CaddisError(`caddisd is still starting: ${this.health.reason ?? 'it looks at its machines'}`);
     return this.#context;
   }
 
-  get health(): NodeHealth {
-    if (!this.#health) throw new CaddisError('caddisd is still starting');
-    return this.#health;
-  }
-
-  /** Looks at the node, takes over the machines that run, and begins to answer hooks. */
+  /**
+   * Begins to answer hooks, looks at the node, and takes over the machines that run. While that fails (libvirt away, no image) the node is out of service and it is tried
+   * again: hooks are told so, steps wait.
+   */
   async start(): Promise<void> {
     const { config } = this;
     if (config.slurm.enabled) this.schedulers.set('slurm', createSlurm({ ...schedulerOptions(config.slurm), runDir: config.run_dir }));
     if (config.gridengine.enabled)
-      this.schedulers.set('gridengine', createGridEngine(schedulerOptions(config.gridengine)));
-    this.#context = await this.#look();
-    this.#health = new NodeHealth({
-      schedulers: [...this.schedulers.values()],
-      log: this.log,
-      probe: () => this.#probe(),
-    });
-    await this.#watchLibvirt();
-    await adopt(this);
+      this.schedulers.set('gridengine', createGridEngine({ ...schedulerOptions(config.gridengine), runDir: config.run_dir }));
     await this.#server.listen({ path: join(config.run_dir, 'hook.sock'), owner: { uid: 0, gid: 0 } });
+    while (!(await this.#takeOver())) await delay(RETRY_START_MS, undefined, { signal: this.#stop.signal }).catch(() => undefined);
+    if (this.#stop.signal.aborted) return;
     this.log.info(
       `ready: image ${this.imageId.slice(0, 12)}, ${this.context.acceleration} (${this.accelerationReason}), ${this.jobs.all().length} machines adopted`,
     );
     await this.health.start();
-    this.#orphanCheck = setTimeout(() => void endOrphans(this), ORPHAN_CHECK_MS);
+    this.#orphanCheck = setTimeout(() => void this.#checkOrphans(), ORPHAN_CHECK_MS);
+  }
+
+  /** One attempt; true when hooks can be answered, or when caddisd stops. */
+  async #takeOver(): Promise<boolean> {
+    if (this.#stop.signal.aborted) return true;
+    try {
+      await this.#watchLibvirt();
+      this.#context = await this.#look();
+      await adopt(this);
+      this.#ready.abort();
+      return true;
+    } catch (error) {
+      if (!(error instanceof Error)) throw error;
+      this.health.unfit(messageOf(error));
+      return false;
+    }
+  }
+
+  /** Why no machine can be made now whatever the job, if so. A start of caddisd is waited for. */
+  async trouble(signal: AbortSignal): Promise<string | undefined> {
+    if (!(await this.isReady(signal))) return this.health.reason ?? 'caddisd is still starting';
+    return this.#imageTrouble();
+  }
+
+  /** Resolves when machines were taken over, or with false after a bound that a hook can wait. */
+  async isReady(signal: AbortSignal): Promise<boolean> {
+    const bound = AbortSignal.any([signal, this.#ready.signal, AbortSignal.timeout(READY_WAIT_MS)]);
+    await delay(READY_WAIT_MS, undefined, { signal: bound }).catch(() => undefined);
+    return this.#ready.signal.aborted;
   }
 
   /** Stops answering. The machines and their steps go on; shims wait for the next caddisd. */
@@ -102,8 +147,8 @@ export class Daemon {
     clearTimeout(this.#orphanCheck);
     await this.#server.close();
     for (const job of this.jobs.all()) job.resources.guest?.close();
-    await this.#health?.stop();
-    await this.#context?.hypervisor.close();
+    await this.health.stop();
+    await this.#hypervisor.close();
   }
 
   async openStepSocket(job: Job): Promise<void> {
@@ -138,14 +183,11 @@ export class Daemon {
       memoryMaxBytes: config.vm.memory_max,
       reserveBytes: config.vm.reserve_memory,
     });
-    const libvirt = Libvirt.openReconnecting(config.libvirt.uri, {
-      endpoint: { kind: 'unix', path: config.libvirt.socket },
-    });
     return {
       config,
       acceleration,
       capacity,
-      hypervisor: new Hypervisor(libvirt),
+      hypervisor: this.#hypervisor,
       qemuOwner: await account(config.vm.qemu_user),
       connectGuest: (job) => this.#connectGuest(job),
       shape: {
@@ -169,7 +211,9 @@ export class Daemon {
       bulk: job.places.bulk,
       log: job.log,
       lostShimGraceMs: this.config.policy.lost_shim_grace * 1000,
-      decideRelay: (request) => decideRelay(job, request, job.shims.get(request.parent)),
+      decideRelay: (request) =>
+        decideRelay(job, this.config.storage, request, job.shims.get(request.parent)),
+      sayNotStarted: job.scheduler.sayNotStarted,
       stepOpened: () => void job.dispatch({ type: 'step-opened' }),
       stepEnded: () => void job.dispatch({ type: 'step-ended' }),
       silent: (reason) => void job.dispatch({ type: 'machine-lost', reason }),
@@ -180,15 +224,23 @@ export class Daemon {
   }
 
   async #watchLibvirt(): Promise<void> {
-    const { hypervisor } = this.context;
-    hypervisor.onDown((error) => this.log.warn(`libvirt connection lost: ${error.message}`));
-    await hypervisor.ready(30_000).catch((error: unknown) => {
+    const hypervisor = this.#hypervisor;
+    await hypervisor.ready(LIBVIRT_START_MS).catch((error: unknown) => {
       throw new CaddisError(
         `cannot reach libvirt at ${this.config.libvirt.socket}: ${messageOf(error)}; is libvirtd running?`,
       );
     });
+    if (this.#watchesLibvirt) return;
     await hypervisor.onStopped((name, reason) => void this.#stopped(name, reason));
-    hypervisor.onUp(() => void this.#compare());
+    this.#watchesLibvirt = true;
+    hypervisor.onDown((error) => {
+      this.#libvirtDownSinceMs = performance.now();
+      this.log.warn(`libvirt connection lost: ${error.message}`);
+    });
+    hypervisor.onUp(() => {
+      this.#libvirtDownSinceMs = undefined;
+      void this.#reconcile();
+    });
   }
 
   /** A machine stopped: its guest's last words may say why. */
@@ -200,24 +252,39 @@ export class Daemon {
     await job.dispatch({ type: 'machine-lost', reason: `its machine stopped (${panic ?? reason})` });
   }
 
-  /** After a time without libvirt: what stopped meanwhile is lost. */
-  async #compare(): Promise<void> {
-    try {
-      const names = new Set((await this.context.hypervisor.machines()).map(({ domain }) => domain.name));
-      for (const job of this.jobs.all())
-        if (job.resources.domain && !names.has(job.machine))
-          await this.#stopped(job.machine, 'while libvirt was away');
-    } catch (error) {
-      this.log.warn(`could not compare machines with libvirt: ${messageOf(error)}`);
-    }
+  async #reconcile(): Promise<void> {
+    if (!this.#ready.signal.aborted) return;
+    await reconcile(this, (job) => this.#stopped(job.machine, 'while libvirt was away')).catch((error: unknown) =>
+      this.log.warn(`could not compare machines with libvirt: ${messageOf(error)}`),
+    );
   }
 
-  /** What keeps this node from making machines, if anything. */
-  async #probe(): Promise<string | undefined> {
-    const { hypervisor, shape, config } = this.context;
-    if (!hypervisor.isUp) return `libvirt does not answer at ${config.libvirt.socket}`;
+  async #checkOrphans(): Promise<void> {
+    await this.#reconcile();
+    await endOrphans(this);
+    if (!this.#stop.signal.aborted)
+      this.#orphanCheck = setTimeout(() => void this.#checkOrphans(), ORPHAN_EVERY_MS);
+  }
+
+  /** What keeps this node from making machines, if anything. Thorough: also what only an unfit node is asked, because it writes. */
+  async #probe(thorough: boolean): Promise<string | undefined> {
+    const { config } = this;
+    const downMs = this.#libvirtDownSinceMs === undefined ? 0 : performance.now() - this.#libvirtDownSinceMs;
+    // A restart of libvirtd is no reason to drain a node; a start waits as long for it.
+    if (!this.#hypervisor.isUp && (thorough || downMs > LIBVIRT_AWAY_MS))
+      return `libvirt does not answer at ${config.libvirt.socket}; is libvirtd running?`;
+    const image = await this.#imageTrouble();
+    if (image !== undefined || !thorough) return image;
+    const dirs = [config.scratch.dir, ...(config.network.mode === 'bridge' ? [config.network.claims_dir] : [])];
+    for (const dir of dirs) await tryWriting(dir);
+    return undefined;
+  }
+
+  async #imageTrouble(): Promise<string | undefined> {
+    const { shape, config } = this.context;
     for (const file of [shape.kernel, shape.initrd, shape.root])
-      if (!(await readable(file))) return `image ${config.vm.image} is incomplete: ${file} cannot be read`;
+      if (!(await readable(file)))
+        return `image ${config.vm.image} is incomplete: ${file} cannot be read; run "caddis image build"`;
     return undefined;
   }
 
@@ -239,19 +306,25 @@ export class Daemon {
         `"${call.verb} ${call.args[0] ?? ''}": expected a scheduler that is enabled in caddis.toml`,
       );
     const signal = AbortSignal.any([client.signal, this.#stop.signal]);
-    const answer = await this.#hook(call, scheduler, signal);
+    const answer = await this.#hook(call, scheduler, signal).catch((error: unknown) => {
+      if (!this.#stop.signal.aborted) throw error;
+    });
+    // No answer while stopping: the hook asks the next caddisd.
+    if (!answer) return client.peer.close('caddisd is stopping');
     if (answer.stderr) client.stderr(answer.stderr);
     client.exit(answer.exitCode);
   }
 
-  #hook(call: HookCall, scheduler: Scheduler, signal: AbortSignal) {
+  async #hook(call: HookCall, scheduler: Scheduler, signal: AbortSignal) {
     switch (call.verb) {
       case 'prolog':
         return prolog(this, scheduler, call, signal);
       case 'epilog':
-        return epilog(this, scheduler, call);
+        // The hook ends the QEMU of a job that we do not know yet.
+        return (await this.isReady(signal)) ? epilog(this, scheduler, call) : { exitCode: EXIT_UNREADY };
       case 'facts':
-        return facts(this, scheduler, call, signal);
+        if (await this.isReady(signal)) return facts(this, scheduler, call, signal);
+        throw new CaddisError(this.health.reason ?? 'caddisd is still starting');
       default:
         throw new CaddisError(`unknown verb "${call.verb}"`);
     }
@@ -279,6 +352,19 @@ const VERSION = typeof CADDIS_VERSION === 'string' ? CADDIS_VERSION : 'developme
 
 function schedulerOptions(section: Config['slurm'] | Config['gridengine']) {
   return { binDir: section.bin_dir, spoolDir: section.spool_dir, environment: section.environment };
+}
+
+/** Throws what a machine's start would: a full or read-only file system, a directory that is gone. */
+async function tryWriting(dir: string): Promise<void> {
+  const path = join(dir, `.caddis-probe-${hostname()}`);
+  try {
+    await mkdir(dir, { recursive: true, mode: 0o711 });
+    await writeFile(path, 'probe\n');
+  } catch (error) {
+    throw new CaddisError(`cannot write in ${dir}: ${messageOf(error)}`);
+  } finally {
+    await rm(path, { force: true }).catch(() => undefined);
+  }
 }
 
 async function readable(path: string): Promise<boolean> {

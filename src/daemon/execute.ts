@@ -1,15 +1,14 @@
-import { readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 
 import type { JobEvent, JobStep } from '../jobs/transitions.ts';
 import { messageOf } from '../model/errors.ts';
 import { releaseAddress } from '../vm/network/addresses.ts';
 import { denyPort } from '../vm/network/anti-spoof.ts';
-import { killQemu } from '../vm/qemu-process.ts';
+import { killQemu, qemuProcess } from '../vm/qemu-process.ts';
 import { removeScratch } from '../vm/scratch.ts';
 import type { Daemon } from './daemon.ts';
 import type { Job } from './job.ts';
-import { linkJob, removePlaces, unlinkJob } from './places.ts';
+import { linkJob, recordedQemu, removePlaces, unlinkJob } from './places.ts';
 
 /** Bound on telling the scheduler that a machine was lost. */
 const REPORT_TIMEOUT_MS = 30_000;
@@ -48,27 +47,37 @@ async function report(job: Job, reason: string): Promise<void> {
   job.log.warn(`machine lost: ${reason}; job ${outcome}`);
 }
 
-/** libvirt ends the machine; if it does not answer, QEMU is killed by the pid that was recorded when it started. */
+/**
+ * libvirt ends the machine; if it does not answer, QEMU is killed by the pid that was recorded when it started. A machine of which libvirt has not told us yet (the
+ * connection was lost while it was made) is ended by the pid file that libvirt keeps.
+ */
 async function destroy(daemon: Daemon, job: Job): Promise<void> {
   const { domain, guest } = job.resources;
-  await guest?.close();
-  if (!domain) return;
-  await daemon.context.hypervisor.destroy(domain).catch(async (error: unknown) => {
+  guest?.close();
+  try {
+    if (domain) return await daemon.context.hypervisor.destroy(domain);
+  } catch (error) {
     job.log.warn(`libvirt did not end the machine (${messageOf(error)}); ending QEMU itself`);
-    const [pid, startTicks] = (await readFile(job.places.qemuPid, 'utf8').catch(() => '')).trim().split(' ');
-    if (pid && startTicks) await killQemu({ pid: Number(pid), startTicks });
-  });
+  }
+  const qemu = (await recordedQemu(job.places)) ?? (await qemuProcess(job.machine));
+  if (qemu) await killQemu(qemu);
 }
 
+/** Gives everything back. What cannot be given back now is logged, and taken up by the next sweep; the rest goes all the same. */
 async function release(daemon: Daemon, job: Job): Promise<void> {
   const { config } = daemon.context;
   const { address, scratch } = job.resources;
   const { mac, tap } = job.facts;
-  if (scratch) await removeScratch(scratch);
+  if (scratch) await giveBack(job, 'the scratch disk', removeScratch(scratch));
   if (address && mac && tap) {
-    await denyPort({ tap, mac, address });
-    await releaseAddress(config.network.claims_dir, address, { host: hostname(), machine: job.machine });
+    await giveBack(job, 'the bridge rule', denyPort({ tap, mac, address }));
+    const owner = { host: hostname(), machine: job.machine };
+    await giveBack(job, `address ${address}`, releaseAddress(config.network.claims_dir, address, owner));
   }
-  await removePlaces(job.places);
+  await giveBack(job, 'the directory', removePlaces(job.places));
   daemon.jobs.remove(job);
+}
+
+async function giveBack(job: Job, what: string, done: Promise<void>): Promise<void> {
+  await done.catch((error: unknown) => job.log.error(`${what} could not be given back: ${messageOf(error)}`));
 }

@@ -1,3 +1,5 @@
+import { randomBytes } from 'node:crypto';
+
 import { GuestLink, type RequestOptions } from '../guest/link.ts';
 import type {
   GuestPressure,
@@ -6,9 +8,11 @@ import type {
   SetupResult,
 } from '../guest/protocol/machine-documents.ts';
 import type { StartDocument } from '../guest/protocol/start-document.ts';
+import { type Captured, CapturePeer } from '../guest/sessions/capture.ts';
 import type { SessionPeer } from '../guest/sessions/peer.ts';
 import type { RelayDecision, RelayRequest } from '../guest/sessions/relays.ts';
 import { SessionRouter } from '../guest/sessions/router.ts';
+import type { SayNotStarted } from '../guest/sessions/step.ts';
 import type { Log } from './log.ts';
 
 /** SIGKILL, for sessions whose shim is gone. */
@@ -25,6 +29,8 @@ export interface GuestOptions {
   readonly log: Log;
   readonly lostShimGraceMs: number;
   readonly decideRelay: (request: RelayRequest) => Promise<RelayDecision>;
+  /** The scheduler's words for a program that could not be started. */
+  readonly sayNotStarted: SayNotStarted | undefined;
   readonly stepOpened: () => void;
   readonly stepEnded: () => void;
   /** The agent gave no sign of life for too long. */
@@ -39,6 +45,8 @@ export class Guest {
   readonly #options: GuestOptions;
   readonly #log: Log;
   readonly #timers = new Set<NodeJS.Timeout>();
+  /** Sessions of caddisd's own: no steps of the job. */
+  readonly #captures = new Set<bigint>();
   #watch: NodeJS.Timeout | undefined;
   #lastSignMs = performance.now();
   #unclaimedSinceMs = new Map<bigint, number>();
@@ -48,7 +56,10 @@ export class Guest {
     this.#options = options;
     this.#log = options.log;
     this.#link = new GuestLink({ controlPath: options.control, bulkPath: options.bulk });
-    this.#router = new SessionRouter(this.#link, { decideRelay: options.decideRelay });
+    this.#router = new SessionRouter(this.#link, {
+      decideRelay: options.decideRelay,
+      sayNotStarted: options.sayNotStarted,
+    });
     this.#link.on('up', () => {
       this.#lastSignMs = performance.now();
       this.#link.setClock();
@@ -64,7 +75,9 @@ export class Guest {
     });
     this.#router.on('violation', (text) => this.#log.warn(`the guest broke the protocol: ${text}`));
     this.#router.on('peerGone', (session, pid) => this.#peerGone(session, pid));
-    this.#router.on('acknowledged', () => this.#ended());
+    this.#router.on('acknowledged', (session) => {
+      if (!this.#captures.delete(session)) this.#ended();
+    });
     this.#link.open();
   }
 
@@ -107,6 +120,31 @@ export class Guest {
     this.#router.attach(id, peer);
     this.#unclaimedSinceMs.delete(id);
     if (!known) this.#begun();
+  }
+
+  /** Runs a program for caddisd itself, beside the job's steps and not counted as one. Rejects at the deadline and above `maxBytes` of output. */
+  async capture(
+    start: StartDocument,
+    options: { readonly maxBytes: number; readonly timeoutMs: number },
+  ): Promise<Captured> {
+    // Bit 63 is the guest's; 0 means "none yet".
+    const id = (randomBytes(8).readBigUInt64LE() & ((1n << 63n) - 1n)) | 1n;
+    const peer = new CapturePeer(id, options.maxBytes);
+    this.#captures.add(id);
+    const timer = setTimeout(
+      () => peer.close(`no answer from the job's machine within ${options.timeoutMs / 1000} s`),
+      options.timeoutMs,
+    );
+    try {
+      this.#router.open(id, 'capture', start, peer);
+      return await peer.done;
+    } catch (error) {
+      this.#router.kill(id, SIGKILL);
+      this.#router.discard(id);
+      throw error;
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   /** Ends every shim with this reason: the machine is gone or going. */

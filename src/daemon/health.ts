@@ -5,11 +5,15 @@ import type { Log } from './log.ts';
 /** How often an unfit node is looked at again, and how long one look may take. */
 const PROBE_EVERY_MS = 5_000;
 const PROBE_TIMEOUT_MS = 10_000;
+/** How long a node stays out of service at least, and when trouble that comes back counts as new. */
+const FIRST_HOLD_MS = 5_000;
+const LONGEST_HOLD_MS = 600_000;
+const FORGET_AFTER_MS = 300_000;
 
 export interface HealthOptions {
-  readonly schedulers: readonly Scheduler[];
-  /** What is wrong with the node now; undefined = nothing. */
-  readonly probe: (signal: AbortSignal) => Promise<string | undefined>;
+  readonly schedulers: () => readonly Scheduler[];
+  /** What is wrong with the node now; undefined = nothing. Thorough: the node is out of service, and what it takes to make a machine is tried. */
+  readonly probe: (thorough: boolean) => Promise<string | undefined>;
   readonly log: Log;
 }
 
@@ -22,6 +26,9 @@ export class NodeHealth {
   #reason: string | undefined;
   #timer: NodeJS.Timeout | undefined;
   #stopped = false;
+  #holdMs = FIRST_HOLD_MS;
+  #heldUntilMs = 0;
+  #backInServiceMs: number | undefined;
   /** Reports go out one after the other, so that a recovery never overtakes the trouble before it. */
   #reports: Promise<void> = Promise.resolve();
 
@@ -36,14 +43,18 @@ export class NodeHealth {
   /** Looks once and begins to watch; also ends a drain of ours that an earlier caddisd left. */
   async start(): Promise<void> {
     const reason = await this.#probe();
-    if (reason === undefined) this.#report();
-    else this.unfit(reason);
+    if (reason !== undefined) this.unfit(reason);
+    else {
+      this.#reason = undefined;
+      this.#report();
+    }
     this.#schedule();
   }
 
   /** Every job on this node would fail: says so to the schedulers. */
   unfit(reason: string): void {
     if (this.#reason === reason) return;
+    if (this.#reason === undefined) this.#hold();
     this.#reason = reason;
     this.#options.log.error(`node out of service: ${reason}`);
     this.#report();
@@ -60,8 +71,9 @@ export class NodeHealth {
     this.#timer = setTimeout(async () => {
       const reason = await this.#probe();
       if (reason !== undefined) this.unfit(reason);
-      else if (this.#reason !== undefined) {
+      else if (this.#reason !== undefined && performance.now() >= this.#heldUntilMs) {
         this.#reason = undefined;
+        this.#backInServiceMs = performance.now();
         this.#options.log.info('node back in service');
         this.#report();
       }
@@ -69,11 +81,29 @@ export class NodeHealth {
     }, PROBE_EVERY_MS);
   }
 
+  /** A fault that no probe sees would take the node in and out with every job: each time it comes back soon, the node stays out for longer. */
+  #hold(): void {
+    const now = performance.now();
+    const again = this.#backInServiceMs !== undefined && now - this.#backInServiceMs < FORGET_AFTER_MS;
+    this.#holdMs = again ? Math.min(this.#holdMs * 2, LONGEST_HOLD_MS) : FIRST_HOLD_MS;
+    this.#heldUntilMs = now + this.#holdMs;
+  }
+
+  /** Bounded also where a file system hangs. */
   async #probe(): Promise<string | undefined> {
+    let timer: NodeJS.Timeout | undefined;
+    const tooLong = new Promise<string>((resolve) => {
+      timer = setTimeout(
+        () => resolve(`looking at this node took more than ${PROBE_TIMEOUT_MS / 1000} s: does a file system hang?`),
+        PROBE_TIMEOUT_MS,
+      );
+    });
     try {
-      return await this.#options.probe(AbortSignal.timeout(PROBE_TIMEOUT_MS));
+      return await Promise.race([this.#options.probe(this.#reason !== undefined), tooLong]);
     } catch (error) {
       return messageOf(error);
+    } finally {
+      clearTimeout(timer);
     }
   }
 
@@ -81,7 +111,7 @@ export class NodeHealth {
     const reason = this.#reason;
     const health = reason === undefined ? ({ ok: true } as const) : ({ ok: false, reason } as const);
     this.#reports = this.#reports.then(async () => {
-      for (const scheduler of this.#options.schedulers) {
+      for (const scheduler of this.#options.schedulers()) {
         await scheduler
           .setNodeHealth(health, AbortSignal.timeout(PROBE_TIMEOUT_MS))
           .catch((error: unknown) => {

@@ -1,4 +1,4 @@
-import { chown, lstat, mkdir, readdir, readlink, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { chown, lstat, mkdir, readdir, readFile, readlink, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { formatKey, type JobKey } from '../model/job.ts';
@@ -77,4 +77,12 @@ export async function sweepPlaces(runDir: string, isAlive: (machine: string) => 
 /** Records QEMU's pid and its start time, so that a pid used again is never taken for it. */
 export async function recordQemu(places: MachinePlaces, pid: number, startTicks: string): Promise<void> {
   await writeFile(places.qemuPid, `${pid} ${startTicks}\n`, { mode: 0o600 });
+}
+
+/** What recordQemu wrote; undefined if there is none. */
+export async function recordedQemu(
+  places: MachinePlaces,
+): Promise<{ readonly pid: number; readonly startTicks: string } | undefined> {
+  const [pid, startTicks] = (await readFile(places.qemuPid, 'utf8').catch(() => '')).trim().split(' ');
+  return pid && startTicks ? { pid: Number(pid), startTicks } : undefined;
 }

@@ -1,34 +1,57 @@
 import { stat } from 'node:fs/promises';
 
+import type { Config } from '../config/schema.ts';
 import type { RelayDecision, RelayRequest } from '../guest/sessions/relays.ts';
+import { CaddisError } from '../model/errors.ts';
 import type { HookCall } from '../model/job.ts';
+import type { RelayRule } from '../scheduler/relay.ts';
+import { type CarriedOut, carryOut, isShared } from './carry-out.ts';
 import type { Job } from './job.ts';
+
+type Allowed = Extract<RelayRule, { allow: true }>;
 
 /** Variables of the schedulers: where a job runs, and how to reach the controller. */
 const SCHEDULER_VARIABLE =
-  /^(SLURM|SLURMD|SGE|PE|QUEUE|JOB|ARC|NSLOTS|NHOSTS|NQUEUES|TMPDIR|TMP$|RESTARTED|REQUEST|HOSTNAME)/;
+  /^((SLURM|SLURMD|SBATCH|SRUN|SALLOC|SGE|SPANK|PMI|PMIX)_.*|SLURM|ARC|JOB_(ID|NAME|SCRIPT)|N(HOSTS|QUEUES|SLOTS)|PE|PE_HOSTFILE|QUEUE|REQNAME|REQUEST|RESTARTED|TMP|TMPDIR|ENVIRONMENT)$/;
+/** Where a job's own directory may be that the host does not have: what slurmstepd takes when it cannot change to a job's directory. */
+const FALLBACK_DIRECTORY = '/tmp';
 
 /**
- * Rules a command that was called inside the job and would run beside the step's shim. The scheduler's variables come from the shim that is there now, unless the job changed
- * them itself; LD_* is dropped, since it names files of the guest.
+ * Rules a command that was called inside the job and would run beside the step's shim (docs/relay.md). What it would read and the host does not have is carried out of the
+ * guest, or the call is refused.
  */
 export async function decideRelay(
   job: Job,
+  storage: Config['storage'],
   request: RelayRequest,
   shim: HookCall | undefined,
 ): Promise<RelayDecision> {
   const { call } = request;
   const [path = '', ...args] = call.args;
   const argv = [path.split('/').pop() ?? '', ...args];
+  const refuse = (message: string): RelayDecision => {
+    job.log.info(`refused inside the job: ${argv[0]}: ${message}`);
+    return { refuse: message, exitCode: 1 };
+  };
   const rule = job.scheduler.relayRule(argv);
-  if (!rule.allow) {
-    job.log.info(`refused inside the job: ${argv[0]}: ${rule.message}`);
-    return { refuse: `${argv[0]}: ${rule.message}`, exitCode: 1 };
-  }
-  const cwd = (await isDirectory(call.cwd)) ? call.cwd : '/';
-  const env = relayEnvironment(call.env, shim?.env ?? {});
-  // The command itself cannot stand there; the step or job that it starts can, in its own machine.
-  if (cwd !== call.cwd && rule.usesWorkDir) env.CADDIS_CWD = call.cwd;
+  // A rule may name the command itself.
+  if (!rule.allow)
+    return refuse(rule.message.startsWith(`${argv[0]}`) ? rule.message : `${argv[0]}: ${rule.message}`);
+  for (const file of rule.files ?? [])
+    if (!(await isShared(storage, call.cwd, file)))
+      return refuse(
+        `${argv[0]}: ${file} is a file of the job's machine alone, and ${argv[0]} runs outside: use a file in a shared directory, or the shell's redirection`,
+      );
+  const script = await carryScript(job, storage, request, rule, argv);
+  if (script === 'unreadable')
+    return refuse((rule.scriptError ?? 'cannot read PATH').replace('PATH', argv[rule.script ?? 0] ?? ''));
+  if (script && rule.script !== undefined) argv[rule.script] = script.path;
+
+  const shared = await isDirectory(call.cwd);
+  const cwd = shared ? call.cwd : FALLBACK_DIRECTORY;
+  const env = relayEnvironment(call.env, shim?.env);
+  // The command itself cannot stand there; the step that it starts can, in this job's machine.
+  if (!shared && rule.startsStep) env.CADDIS_CWD = call.cwd;
   job.log.debug(`relayed: ${argv.join(' ')}`);
   const { uid, gid, groups } = job.identity;
   return {
@@ -44,24 +67,49 @@ export async function decideRelay(
       },
       ...{ mergeStderr: false, stdinNull: false, files: [], memoryLimit: undefined },
     },
+    ...(script === undefined ? {} : { ended: () => void script.remove().catch(() => undefined) }),
   };
 }
 
-/** The environment of a relayed command. */
+/**
+ * The environment of a relayed command: the caller's, without what names files of the guest (LD_*) or belongs to Caddis. A scheduler's variable that the job has left as its
+ * step got it (`given`) is that of the shim that is there now: they differ after a restore. One that the job changed or unset itself stays so.
+ */
 export function relayEnvironment(
-  guest: Readonly<Record<string, string>>,
-  shim: Readonly<Record<string, string>>,
+  caller: Readonly<Record<string, string>>,
+  shim: Readonly<Record<string, string>> | undefined,
+  given = shim,
 ): Record<string, string> {
   const env: Record<string, string> = {};
-  for (const [name, value] of Object.entries(guest)) if (!name.startsWith('LD_')) env[name] = value;
-  for (const [name, value] of Object.entries(shim))
-    if (SCHEDULER_VARIABLE.test(name) && !(name in env)) env[name] = value;
+  for (const [name, value] of Object.entries(caller)) if (!/^(LD|CADDIS)_/.test(name)) env[name] = value;
+  for (const name of new Set([...Object.keys(shim ?? {}), ...Object.keys(given ?? {})])) {
+    if (!SCHEDULER_VARIABLE.test(name) || caller[name] !== given?.[name]) continue;
+    const value = shim?.[name];
+    if (value === undefined) delete env[name];
+    else env[name] = value;
+  }
   return env;
+}
+
+/** The script of a submission, if it must be carried. */
+async function carryScript(
+  job: Job,
+  storage: Config['storage'],
+  { call }: RelayRequest,
+  rule: Allowed,
+  argv: readonly string[],
+): Promise<CarriedOut | 'unreadable' | undefined> {
+  const name = rule.script === undefined ? undefined : argv[rule.script];
+  if (name === undefined || (await isShared(storage, call.cwd, name))) return undefined;
+  const { guest } = job.resources;
+  if (!guest) throw new CaddisError('the job has no machine any more');
+  return (await carryOut(job, guest, call.cwd, name)) ?? 'unreadable';
 }
 
 async function isDirectory(path: string): Promise<boolean> {
   return stat(path).then(
     (found) => found.isDirectory(),
-    () => false,
+    // Root may not look everywhere (root_squash).
+    (error: NodeJS.ErrnoException) => error.code === 'EACCES',
   );
 }

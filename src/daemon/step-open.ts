@@ -1,5 +1,5 @@
+import { constants, readFileSync } from 'node:fs';
 import { open, realpath } from 'node:fs/promises';
-import { readFileSync } from 'node:fs';
 import { sep } from 'node:path';
 
 import type { CarriedFile } from '../guest/protocol/start-document.ts';
@@ -13,14 +13,23 @@ const SCRIPT_MAX_BYTES = 4 * MiB;
 
 /**
  * Reads the files that a plan wants carried. caddisd reads as root, so that only regular files below the scheduler's spool that belong to the job's user
- * (or to the scheduler) are taken, by their real path. Throws CaddisError naming the file.
+ * (or to the scheduler) are taken, by their real path. Throws CaddisError naming the file. A directory is a file without content whose mode says
+ * so; the guest makes it with the user's own rights, whatever path it has.
  */
 export async function readCarried(
   plan: StepPlan,
   spoolDirs: readonly string[],
   owner: Identity,
 ): Promise<CarriedFile[]> {
-  return Promise.all(plan.carry.map((file) => readOne(file, spoolDirs, owner)));
+  const files = await Promise.all(plan.carry.map((file) => readOne(file, spoolDirs, owner)));
+  const directories = (plan.directories ?? []).map((path) => ({
+    path,
+    mode: constants.S_IFDIR | 0o755,
+    uid: owner.uid,
+    gid: owner.gid,
+    content: Buffer.alloc(0),
+  }));
+  return [...files, ...directories];
 }
 
 async function readOne(

@@ -105,10 +105,17 @@ export interface StepPlan {
   readonly argv: readonly string[];
   /** Program to execute if it differs from argv[0]. */
   readonly program: string | undefined;
-  /** Look the program up in PATH of `env` as execvp does. */
-  readonly pathSearch: boolean;
+  /**
+   * Look the program up in PATH of `env`: true as execvp does; `first` as slurmstepd does: the first that is there, which becomes argv[0], and no shell for a
+   * script without `#!`.
+   */
+  readonly pathSearch: boolean | 'first';
   readonly env: Readonly<Record<string, string>>;
   readonly cwd: string;
+  /** Where to start when the guest cannot go to `cwd`, and what the complaint in the step's stderr begins with; undefined: not to start. */
+  readonly cwdElse?: { readonly directory: string; readonly complaintPrefix: string } | undefined;
   /** Files of the host that must exist in the guest before the start (scripts in the scheduler's spool); read by caddisd after checking the owner. */
   readonly carry: readonly { readonly path: string; readonly mode: number; readonly uid: number }[];
+  /** Directories that the scheduler made for the job on the host and the guest has not: made there before the start, with the user's own rights. */
+  readonly directories?: readonly string[];
 }

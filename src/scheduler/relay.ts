@@ -7,10 +7,14 @@ export type RelayRule =
       readonly allow: true;
       /** Absolute path of the real program on the host. */
       readonly program: string;
-      /** Index in argv of a script that the command will read: carried out of the guest when the host does not have it. */
+      /** Index in argv of a script that the command will read: carried out of the guest when it lies in a directory that the host does not share. */
       readonly script: number | undefined;
-      /** True when the command's working directory becomes that of a job or step. */
-      readonly usesWorkDir: boolean;
+      /** What the command would print when it could not read that script; `PATH` stands for its name. */
+      readonly scriptError?: string;
+      /** Other files that the command itself would open on the host: refused when the host does not share them. */
+      readonly files?: readonly string[];
+      /** True when the command's working directory becomes that of a step of this job, which may have a directory that the host has not. */
+      readonly startsStep: boolean;
     }
   | { readonly allow: false; readonly message: string };
 
@@ -34,9 +38,42 @@ export function firstOperand(argv: readonly string[], table: OptionTable): numbe
 }
 
 /** True when any of `names` (long options without dashes) is given before the first operand. */
-export function hasLongOption(argv: readonly string[], table: OptionTable, names: readonly string[]): boolean {
+export function hasLongOption(
+  argv: readonly string[],
+  table: OptionTable,
+  names: readonly string[],
+): boolean {
   const end = firstOperand(argv, table) ?? argv.length;
   return argv.slice(1, end).some((word) => names.includes(/^--([a-z-]+)/.exec(word)?.[1] ?? ''));
+}
+
+/** Values of the options before the first operand that are called by one of `names` (one letter: short; else long). */
+export function optionValues(
+  argv: readonly string[],
+  table: OptionTable,
+  names: readonly string[],
+): string[] {
+  const end = firstOperand(argv, table) ?? argv.length;
+  const found: string[] = [];
+  for (let i = 1; i < end; i++) {
+    const word = argv[i] as string;
+    if (word === '--') break;
+    const { name, value } = optionOf(word, table);
+    const next = takesNextWord(word, table);
+    const given = next ? argv[i + 1] : value;
+    if (name !== undefined && names.includes(name) && given !== undefined) found.push(given);
+    if (next) i += 1;
+  }
+  return found;
+}
+
+/** The option of this word that may have a value, and the value if it is attached. */
+function optionOf(word: string, table: OptionTable): { name?: string; value?: string } {
+  const long = /^--([A-Za-z-]+)(?:=(.*))?$/s.exec(word);
+  if (long) return { name: long[1] as string, ...(long[2] === undefined ? {} : { value: long[2] }) };
+  const at = [...word].findIndex((letter, i) => i > 0 && table.shortWithValue.includes(letter));
+  if (at < 1) return {};
+  return { name: word[at] as string, ...(at < word.length - 1 ? { value: word.slice(at + 1) } : {}) };
 }
 
 function takesNextWord(word: string, table: OptionTable): boolean {

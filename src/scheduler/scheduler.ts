@@ -1,5 +1,5 @@
-import type { RelayRule } from './relay.ts';
 import type { HookCall, JobFacts, JobKey, JobRequest, StepPlan } from '../model/job.ts';
+import type { RelayRule } from './relay.ts';
 
 /** What a hook client is told to print and with which status to exit. */
 export interface HookAnswer {
@@ -22,6 +22,14 @@ export interface Scheduler {
   /** Reads an `exec` call: how to start this step in the guest. */
   readStep(call: HookCall): StepPlan;
   /**
+   * What this scheduler tells a user whose program could not be started, and the step's exit status; `message` is `execve(): PATH: reason`. Absent: as shells do,
+   * 127 or 126.
+   */
+  readonly sayNotStarted?: (failure: { readonly errno: number; readonly message: string }) => {
+    readonly message: string;
+    readonly status: number;
+  };
+  /**
    * Asks the controller what the prolog's environment does not say. At most one query per job start, after a random delay of up to `jitterMs`.
    * Throws SchedulerUnavailable when there is no answer before `signal` aborts.
    */
@@ -31,6 +39,8 @@ export interface Scheduler {
    * prolog must answer so that no node is drained, no queue goes into E and no job is held.
    */
   refuse(request: JobRequest, reason: string, signal: AbortSignal): Promise<HookAnswer>;
+  /** Lets this task fail with a reason that its user reads in its output (policy.on_unavailable = "fail"), and says how the prolog must answer. */
+  fail(request: JobRequest, reason: string): Promise<HookAnswer>;
   /** Requeues or fails a job whose machine was lost while it ran. Returns how the job's steps should end. */
   lost(request: JobRequest, reason: string, signal: AbortSignal): Promise<'requeued' | 'failing'>;
   /** Is this job still known as running on this node? Undefined: no answer. Used after a restart of caddisd to find orphans. */

@@ -4,6 +4,8 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
+import { helloFrame } from '../guest/protocol/hello.ts';
+
 import type { Acceleration } from './shape.ts';
 
 export interface AccelerationChoice {
@@ -30,7 +32,7 @@ export async function chooseAcceleration(options: {
     () => 'there is no /dev/kvm',
   );
   if (missing) return { acceleration: 'tcg', reason: `${missing}: machines are emulated and slow` };
-  const booted = await bootCanary(options);
+  const booted = await bootsUnder('kvm', options);
   return booted
     ? { acceleration: 'kvm', reason: 'a canary guest booted in /dev/kvm' }
     : {
@@ -39,49 +41,23 @@ export async function chooseAcceleration(options: {
       };
 }
 
-async function bootCanary(options: {
-  emulator: string;
-  kernel: string;
-  initrd: string;
-  deadlineMs: number;
-}): Promise<boolean> {
+/** Whether a guest's agent answers within the deadline under this acceleration. */
+export async function bootsUnder(
+  acceleration: Acceleration,
+  options: { emulator: string; kernel: string; initrd: string; deadlineMs: number },
+): Promise<boolean> {
   const dir = await mkdtemp(join(tmpdir(), 'caddis-canary-'));
   const socket = join(dir, 'ctl');
-  const qemu = spawn(
-    options.emulator,
-    [
-      [
-        '-machine',
-        'q35,accel=kvm',
-        '-cpu',
-        'host',
-        '-m',
-        '256',
-        '-nodefaults',
-        '-no-user-config',
-        '-display',
-        'none',
-      ],
-      [
-        '-kernel',
-        options.kernel,
-        '-initrd',
-        options.initrd,
-        '-append',
-        'quiet panic=-1',
-        '-device',
-        'virtio-serial-pci',
-      ],
-      [
-        '-chardev',
-        `socket,id=c,path=${socket},server=on,wait=off`,
-        '-device',
-        'virtserialport,chardev=c,name=caddis.ctl',
-      ],
-      ['-sandbox', 'on,spawn=deny'],
-    ].flat(),
-    { stdio: 'ignore' },
-  );
+  const cpu = acceleration === 'kvm' ? 'host' : 'qemu64';
+  const words = [
+    `-machine q35,accel=${acceleration} -cpu ${cpu} -m 256 -nodefaults -no-user-config -display none`,
+    // The agent waits for both of its ports.
+    '-device virtio-serial-pci -device virtserialport,chardev=c,name=caddis.ctl',
+    '-chardev null,id=b -device virtserialport,chardev=b,name=caddis.bulk',
+  ].flatMap((line) => line.split(' '));
+  const files = ['-kernel', options.kernel, '-initrd', options.initrd, '-append', 'quiet panic=-1'];
+  const port = ['-chardev', `socket,id=c,path=${socket},server=on,wait=off`];
+  const qemu = spawn(options.emulator, [...files, ...port, ...words], { stdio: 'ignore' });
   const ended = new Promise<void>((resolve) => {
     qemu.once('exit', () => resolve());
     qemu.once('error', () => resolve());
@@ -98,7 +74,6 @@ async function bootCanary(options: {
 /** The guest's agent reads what is written to its port; QEMU's socket accepts at once, so only an echo counts. Any HELLO is echoed. */
 async function guestAnswers(path: string, deadlineMs: number): Promise<boolean> {
   const deadline = performance.now() + deadlineMs;
-  const { helloFrame } = await import('../guest/protocol/hello.ts');
   while (performance.now() < deadline) {
     const answered = await new Promise<boolean>((resolve) => {
       const port = connect(path);

@@ -21,5 +21,11 @@ export async function qemuProcess(machine: string, pidDir = '/run/libvirt/qemu')
 /** Kills a QEMU of ours if it is still the same process. */
 export async function killQemu(qemu: QemuProcess): Promise<void> {
   const stat = await readFile(`/proc/${qemu.pid}/stat`, 'utf8').catch(() => '');
-  if (stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] === qemu.startTicks) process.kill(qemu.pid, 'SIGKILL');
+  if (stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] !== qemu.startTicks) return;
+  try {
+    process.kill(qemu.pid, 'SIGKILL');
+  } catch (error) {
+    // It ended between the two lines.
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
 }

@@ -19,10 +19,7 @@ export interface BenchOptions {
 export type Bench = (options: BenchOptions) => Promise<Figures>;
 
 /** Runs `measure` on the lab; one that is not up is brought up and taken down again. */
-export async function onLab<T>(
-  say: (line: string) => void,
-  measure: (lab: Lab) => Promise<T>,
-): Promise<T> {
+export async function onLab<T>(say: (line: string) => void, measure: (lab: Lab) => Promise<T>): Promise<T> {
   const running = await current();
   if (running) return await measure(running);
   const lab = await up({ log: say });

@@ -3,9 +3,8 @@ import { once } from 'node:events';
 import { chmod, mkdtemp, realpath, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-
-import { GuestLink } from '../../src/guest/link.ts';
 import { ImageStore } from '../../src/guest/image/store.ts';
+import { GuestLink } from '../../src/guest/link.ts';
 import { domainXml } from '../../src/vm/shape.ts';
 import { imagesOf } from '../lab/caddisd.ts';
 import type { Lab } from '../lab/host.ts';
@@ -60,7 +59,12 @@ function qemuArguments(files: { kernel: string; initrd: string; root: string }, 
     ...['-machine', 'q35,accel=tcg', '-cpu', 'qemu64', '-m', String(MEMORY_MIB), '-smp', '1'],
     ...['-nodefaults', '-no-user-config', '-display', 'none'],
     ...['-kernel', files.kernel, '-initrd', files.initrd, '-append', kernelArguments(files)],
-    ...['-drive', `file=${files.root},format=raw,if=none,id=root,readonly=on`, '-device', 'virtio-blk-pci,drive=root'],
+    ...[
+      '-drive',
+      `file=${files.root},format=raw,if=none,id=root,readonly=on`,
+      '-device',
+      'virtio-blk-pci,drive=root',
+    ],
     ...['-device', 'virtio-serial-pci', '-chardev', `file,id=console,path=${join(dir, 'console')}`],
     ...['-device', 'virtconsole,chardev=console'],
     ...['ctl', 'bulk'].flatMap((port) => [

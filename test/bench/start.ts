@@ -92,7 +92,8 @@ async function oneStart(lab: Lab, system: BatchSystem, where: Where): Promise<St
   );
   await waitForEnd(lab, system, id, JOB_DEADLINE_MS);
   const line = await readFile(output, 'utf8');
-  if (line !== 'first\n') throw new Error(`job ${id} of ${system}: expected "first", got ${JSON.stringify(line)}`);
+  if (line !== 'first\n')
+    throw new Error(`job ${id} of ${system}: expected "first", got ${JSON.stringify(line)}`);
   const key = system === 'slurm' ? `slurm-${id}` : `gridengine-${id}.1`;
   const machine = startsIn(await tail(log, logged)).get(key);
   if ((machine !== undefined) !== (where === 'vm'))
@@ -116,7 +117,10 @@ async function tail(path: string, from: number): Promise<string> {
   const file = await open(path);
   try {
     const { size } = await file.stat();
-    const { buffer, bytesRead } = await file.read({ buffer: Buffer.alloc(Math.max(size - from, 0)), position: from });
+    const { buffer, bytesRead } = await file.read({
+      buffer: Buffer.alloc(Math.max(size - from, 0)),
+      position: from,
+    });
     return buffer.toString('utf8', 0, bytesRead);
   } finally {
     await file.close();

@@ -20,7 +20,9 @@ export function spread(values: readonly number[], unit: string): Record<string, 
 /** Medians of each part of many breakdowns; a part that one lacks counts as 0 there. */
 export function medianParts(all: readonly Readonly<Record<string, number>>[]): Record<string, number> {
   const names = [...new Set(all.flatMap((parts) => Object.keys(parts)))];
-  return Object.fromEntries(names.map((name) => [name, rounded(median(all.map((parts) => parts[name] ?? 0)))]));
+  return Object.fromEntries(
+    names.map((name) => [name, rounded(median(all.map((parts) => parts[name] ?? 0)))]),
+  );
 }
 
 /** Three significant digits below 100, whole numbers above. */

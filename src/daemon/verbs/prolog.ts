@@ -9,8 +9,8 @@ import { Job } from '../job.ts';
 import { machinePlaces } from '../places.ts';
 import { newMachineName, startMachine } from '../start-machine.ts';
 
-/** Bound on what a refusal may take: the hook must not hold the node. */
-const REFUSE_TIMEOUT_MS = 20_000;
+/** Bound on what a refusal may take, Grid Engine's back-off included: the hook must not hold the node. */
+const REFUSE_TIMEOUT_MS = 60_000;
 
 /** Makes the job's machine, or puts the job back. Never throws for what a node can do wrong: the answer keeps the node in service. */
 export async function prolog(
@@ -20,8 +20,15 @@ export async function prolog(
   signal: AbortSignal,
 ): Promise<HookAnswer> {
   const request = scheduler.readProlog(call);
-  const { config } = daemon.context;
   if (runsNatively(daemon, request)) return { exitCode: 0 };
+
+  const trouble = await daemon.trouble(signal);
+  if (trouble !== undefined) {
+    signal.throwIfAborted();
+    daemon.log.error(`no machine for ${formatKey(request.key)}: ${trouble}`);
+    daemon.health.unfit(trouble);
+    return noMachine(daemon, scheduler, request, trouble, signal);
+  }
 
   const job = await register(daemon, scheduler, request);
   try {
@@ -38,14 +45,33 @@ export async function prolog(
       isNodeUnfit(error) ? {} : { stack: (error as Error).stack },
     );
     await job.dispatch({ type: 'start-failed', reason });
+    // Nobody reads the answer: a hook that was killed had its job cancelled, one whose caddisd stops asks the next.
+    if (signal.aborted) throw error;
     if (isNodeUnfit(error) && error.wholeNode) daemon.health.unfit(reason);
-    if (config.policy.on_unavailable === 'native') return { exitCode: 0 };
-    return scheduler.refuse(request, reason, AbortSignal.timeout(REFUSE_TIMEOUT_MS));
+    return noMachine(daemon, scheduler, request, reason, signal);
+  }
+}
+
+/** What the site chose for a job that gets no machine (policy.on_unavailable). What cannot go back to the queue fails with the reason. */
+export async function noMachine(
+  daemon: Daemon,
+  scheduler: Scheduler,
+  request: JobRequest,
+  reason: string,
+  signal: AbortSignal,
+): Promise<HookAnswer> {
+  switch (daemon.config.policy.on_unavailable) {
+    case 'native':
+      return { exitCode: 0 };
+    case 'fail':
+      return scheduler.fail(request, reason);
+    case 'requeue':
+      return scheduler.refuse(request, reason, AbortSignal.any([signal, AbortSignal.timeout(REFUSE_TIMEOUT_MS)]));
   }
 }
 
 /** Partitions that have no machines, and users who said --vm=off where they may. */
-function runsNatively({ context: { config } }: Daemon, request: JobRequest): boolean {
+export function runsNatively({ config }: Daemon, request: JobRequest): boolean {
   if (config.policy.native.includes(request.queue)) return true;
   return request.vm === 'off' && config.policy.allow_off.includes(request.queue);
 }

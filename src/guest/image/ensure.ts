@@ -37,7 +37,7 @@ export async function ensureImage(
 }
 
 /** Counts up when the builder itself would make something else of the same inputs. */
-const MEMO_FORMAT = 1;
+const MEMO_FORMAT = 3;
 
 const APT_LISTS = '/var/lib/apt/lists';
 

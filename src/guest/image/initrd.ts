@@ -5,6 +5,7 @@ import { type CpioEntry, writeCpio } from './cpio.ts';
 import type { GuestKernel } from './kernel.ts';
 import { REQUIRED_MODULES } from './module-sets.ts';
 import { readModuleIndex, selectModules } from './modules.ts';
+import { slimModule } from './slim-module.ts';
 
 /**
  * The initramfs: `/init` (caddis-init), `/caddis-stub`, and `/modules/*.ko` with `/modules/order`, their names without `.ko`, one a line,
@@ -45,7 +46,7 @@ export async function makeInitrd(options: {
     },
   ];
   for (const path of paths) {
-    const content = await readFile(join(kernel.modulesDirectory, path));
+    const content = slimModule(await readFile(join(kernel.modulesDirectory, path)));
     entries.push({ kind: 'file', path: `modules/${basename(path)}`, mode: 0o644, content });
   }
   return { content: writeCpio(entries), modules: names, missing };

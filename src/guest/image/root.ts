@@ -1,5 +1,5 @@
 import { lstatSync } from 'node:fs';
-import { chmod, copyFile, lutimes, mkdir, readdir, rm } from 'node:fs/promises';
+import { chmod, lutimes, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 
 import { execa } from 'execa';
@@ -7,6 +7,7 @@ import { execa } from 'execa';
 import type { GuestKernel } from './kernel.ts';
 import { ROOT_MODULES } from './module-sets.ts';
 import { readModuleIndex, selectModules } from './modules.ts';
+import { slimModule } from './slim-module.ts';
 
 /** Puts the modules that are loaded on demand into `root`/usr/lib/modules, with depmod's tables for just these. */
 export async function addRootModules(root: string, kernel: GuestKernel): Promise<void> {
@@ -15,7 +16,8 @@ export async function addRootModules(root: string, kernel: GuestKernel): Promise
   const tables = ['modules.order', 'modules.builtin', 'modules.builtin.modinfo'];
   for (const path of [...paths, ...tables]) {
     await mkdir(dirname(join(target, path)), { recursive: true });
-    await copyFile(join(kernel.modulesDirectory, path), join(target, path));
+    const content = await readFile(join(kernel.modulesDirectory, path));
+    await writeFile(join(target, path), path.endsWith('.ko') ? slimModule(content) : content);
   }
   // depmod looks into BASE/lib/modules, which our usr-merged root leads to /usr/lib/modules.
   await execa('depmod', ['-b', join(root, 'usr'), kernel.release], { timeout: 60_000 });

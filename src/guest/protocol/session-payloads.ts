@@ -11,12 +11,16 @@ export type ExitStatus =
 
 export interface Exit {
   readonly status: ExitStatus;
+  /** For `not-started`: the status with which the stdio side ends; undefined leaves it to it. */
+  readonly endWith?: number;
   readonly stdoutEnd: bigint;
   readonly stderrEnd: bigint;
 }
 
 const EXIT_HEAD_BYTES = 24;
 const MAX_MESSAGE_BYTES = 4096;
+/** Flags of an EXIT that names the status to end with: this plus the status. */
+const EXIT_NAMES_STATUS = 256;
 
 export function encodeExit(session: bigint, exit: Exit): Frame {
   const [kind, value, message] = exitNumbers(exit.status);
@@ -25,7 +29,8 @@ export function encodeExit(session: bigint, exit: Exit): Frame {
   head.writeUInt32LE(value >>> 0, 4);
   const text = Buffer.from(message, 'utf8').subarray(0, MAX_MESSAGE_BYTES);
   const payload = Buffer.concat([head, u64s([exit.stdoutEnd, exit.stderrEnd]), text]);
-  return frameOf({ type: FrameType.Exit, session, payload });
+  const flags = exit.endWith === undefined ? 0 : EXIT_NAMES_STATUS + exit.endWith;
+  return frameOf({ type: FrameType.Exit, flags, session, payload });
 }
 
 /** Parses EXIT. Throws ProtocolError. */

@@ -18,7 +18,9 @@ export interface CarriedFile {
 export interface StartDocument {
   readonly argv: readonly string[];
   readonly program: string | undefined;
-  readonly pathSearch: boolean;
+  /** `first`: as slurmstepd looks, see StepPlan. */
+  readonly pathSearch: StepPlan['pathSearch'];
+  readonly cwdElse?: StepPlan['cwdElse'];
   readonly env: Readonly<Record<string, string>>;
   readonly cwd: string;
   readonly uid: number;
@@ -50,7 +52,8 @@ export function encodeStart(start: StartDocument): Buffer {
   for (const cpu of start.cpus) w.u64(Tag.Cpu, cpu);
   w.u64(Tag.Nice, start.nice);
   if (start.program !== undefined) w.text(Tag.Program, start.program);
-  if (start.pathSearch) w.bytes(Tag.PathSearch);
+  if (start.cwdElse) w.text(Tag.CwdElse, `${start.cwdElse.directory}\t${start.cwdElse.complaintPrefix}`);
+  if (start.pathSearch) w.bytes(Tag.PathSearch, start.pathSearch === 'first' ? u64s([1]) : Buffer.alloc(0));
   if (start.terminal) w.bytes(Tag.Tty, encodeTerminal(start.terminal));
   if (start.terminal && start.termios) w.bytes(Tag.Termios, start.termios);
   if (start.mergeStderr) w.bytes(Tag.Merge);
@@ -71,11 +74,26 @@ export function startOfStep(
   identity: Identity,
   extra: Pick<StartDocument, 'cpus' | 'files' | 'memoryLimit'>,
 ): StartDocument {
-  const { argv, program, pathSearch, env, cwd } = plan;
+  const { argv, program, pathSearch, env, cwd, cwdElse } = plan;
   const { umask, rlimits, nice, terminal, termios } = call;
   const { uid, gid, groups } = identity;
   return {
-    ...{ argv, program, pathSearch, env, cwd, uid, gid, groups, umask, rlimits, nice, terminal, termios },
+    ...{
+      argv,
+      program,
+      pathSearch,
+      env,
+      cwd,
+      cwdElse,
+      uid,
+      gid,
+      groups,
+      umask,
+      rlimits,
+      nice,
+      terminal,
+      termios,
+    },
     mergeStderr: terminal === undefined && sameFile(call, 1, 2),
     stdinNull: terminal === undefined && stdinIsNull(call),
     ...extra,

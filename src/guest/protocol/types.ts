@@ -70,6 +70,7 @@ export const Tag = {
   Termios: 21,
   Nice: 22,
   Note: 23,
+  CwdElse: 24,
   Hostname: 40,
   ClockNs: 41,
   Scratch: 42,

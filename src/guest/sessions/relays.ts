@@ -21,9 +21,12 @@ export interface RelayRequest {
 }
 
 export type RelayDecision =
-  | { readonly allow: StartDocument }
+  /** `ended` is called once when the command is over, or was not started after all. */
+  | { readonly allow: StartDocument; readonly ended?: () => void }
   | { readonly refuse: string; readonly exitCode: number };
 
+/** What the guest sends for a caller that died. */
+const SIGKILL = 9n;
 /** As many as the guest's relay serves (CLIENTS in relay.c), and as many again that end. */
 const MOST_RELAYS = 512;
 /** A shim reconnects to a restarted caddisd within this time; a relayed command without its shim is lost then. */
@@ -32,7 +35,8 @@ const ORPHAN_MS = 60_000;
 const MOST_EARLY = 4096;
 
 type Relay =
-  | { readonly kind: 'deciding' }
+  /** `killed`: its caller in the guest died meanwhile, so that it must not be started. */
+  | { readonly kind: 'deciding'; killed: boolean }
   | { readonly kind: 'refused'; readonly text: TextProcess }
   | {
       readonly kind: 'running';
@@ -58,6 +62,8 @@ export class Relays {
   readonly #options: RelaysOptions;
   readonly #relays = new Map<bigint, Relay>();
   readonly #peers = new Set<SessionPeer>();
+  /** What to tell when a command is over. */
+  readonly #ended = new Map<bigint, () => void>();
   #documents = new DocumentAssembler();
 
   constructor(options: RelaysOptions) {
@@ -90,8 +96,7 @@ export class Relays {
   }
 
   close(): void {
-    for (const relay of this.#relays.values()) if (relay.kind === 'orphan') clearTimeout(relay.timer);
-    this.#relays.clear();
+    for (const session of [...this.#relays.keys()]) this.#forget(session);
   }
 
   /** Throws ProtocolError for what the guest may not send. */
@@ -107,7 +112,9 @@ export class Relays {
       if (frame.type === FrameType.Attach && this.#relays.size < MOST_RELAYS) this.#orphan(session, frame);
       return;
     }
-    if (relay.kind === 'refused') {
+    if (relay.kind === 'deciding') {
+      relay.killed ||= frame.type === FrameType.Signal && frame.offset === SIGKILL;
+    } else if (relay.kind === 'refused') {
       if (relay.text.take(frame)) this.#relays.delete(session);
     } else if (relay.kind === 'running') this.#toPeer(relay, frame);
     else if (relay.kind === 'orphan' && frame.type === FrameType.Attach) this.#orphan(session, frame);
@@ -172,12 +179,14 @@ export class Relays {
       this.#refuse(session, 'caddis: no step of this job is connected to run the command', 1);
       return;
     }
-    this.#relays.set(session, { kind: 'deciding' });
+    const deciding = { kind: 'deciding' as const, killed: false };
+    this.#relays.set(session, deciding);
     this.#options
       .decide({ parent, call, peerPid: peer.pid })
       .then((decision) => {
-        if (!this.#relays.has(session)) return;
-        if ('allow' in decision) this.#run(session, peer, decision.allow);
+        if ('allow' in decision && decision.ended) this.#ended.set(session, decision.ended);
+        if (this.#relays.get(session) !== deciding || deciding.killed) this.#forget(session);
+        else if ('allow' in decision) this.#run(session, peer, decision.allow);
         else this.#refuse(session, decision.refuse, decision.exitCode);
       })
       .catch((error: unknown) => this.#refuse(session, `caddis: ${messageOf(error)}`, 1));
@@ -185,6 +194,7 @@ export class Relays {
 
   #run(session: bigint, peer: SessionPeer, start: StartDocument): void {
     if (!this.#peers.has(peer)) {
+      this.#forget(session);
       this.#refuse(session, 'caddis: the step that called the command is gone', 1);
       return;
     }
@@ -211,9 +221,9 @@ export class Relays {
   }
 
   #orphan(session: bigint, attach: Frame | undefined): void {
-    this.#forget(session);
+    this.#stopWaiting(session);
     const timer = setTimeout(() => {
-      this.#relays.delete(session);
+      this.#forget(session);
       this.#options.toGuest(lost(session, 'the step that ran this command on the host is gone'));
     }, ORPHAN_MS);
     timer.unref();
@@ -222,9 +232,15 @@ export class Relays {
   }
 
   #forget(session: bigint): void {
+    this.#stopWaiting(session);
+    this.#relays.delete(session);
+    this.#ended.get(session)?.();
+    this.#ended.delete(session);
+  }
+
+  #stopWaiting(session: bigint): void {
     const relay = this.#relays.get(session);
     if (relay?.kind === 'orphan') clearTimeout(relay.timer);
-    this.#relays.delete(session);
   }
 }
 

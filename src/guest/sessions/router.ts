@@ -9,7 +9,7 @@ import { FrameType, GUEST_OPENED, ProtocolError, SignalScope } from '../protocol
 import { illegal } from './legality.ts';
 import type { SessionPeer } from './peer.ts';
 import { type RelayDecision, type RelayRequest, Relays } from './relays.ts';
-import { StepSession } from './step.ts';
+import { type SayNotStarted, StepSession } from './step.ts';
 
 export interface SessionInfo {
   readonly session: bigint;
@@ -44,6 +44,7 @@ export class SessionRouter extends EventEmitter<SessionRouterEvents> {
   readonly #link: SessionLink;
   readonly #steps = new Map<bigint, StepSession>();
   readonly #relays: Relays;
+  readonly #sayNotStarted: SayNotStarted | undefined;
   readonly #paused = new Set<SessionPeer>();
   /** Sessions that the shim has finished with and the guest has not heard of yet. */
   readonly #acknowledge = new Set<bigint>();
@@ -51,10 +52,14 @@ export class SessionRouter extends EventEmitter<SessionRouterEvents> {
 
   constructor(
     link: SessionLink,
-    options: { readonly decideRelay: (request: RelayRequest) => Promise<RelayDecision> },
+    options: {
+      readonly decideRelay: (request: RelayRequest) => Promise<RelayDecision>;
+      readonly sayNotStarted?: SayNotStarted | undefined;
+    },
   ) {
     super();
     this.#link = link;
+    this.#sayNotStarted = options.sayNotStarted;
     this.#relays = new Relays({
       decide: options.decideRelay,
       toGuest: (frame) => link.send(frame),
@@ -144,6 +149,7 @@ export class SessionRouter extends EventEmitter<SessionRouterEvents> {
       exited: (status) => this.emit('exited', id, status),
       acknowledged: () => this.#finish(id),
       violation: (text) => this.#violation(text),
+      sayNotStarted: this.#sayNotStarted,
     });
     this.#steps.set(id, step);
     step.peerBack(peer);

@@ -1,5 +1,11 @@
 import { type Frame, frameOf } from '../protocol/frame.ts';
-import { type ExitStatus, parseAttach, parseAttached, parseExit } from '../protocol/session-payloads.ts';
+import {
+  type ExitStatus,
+  encodeExit,
+  parseAttach,
+  parseAttached,
+  parseExit,
+} from '../protocol/session-payloads.ts';
 import { AttachedState, FrameType, Stream } from '../protocol/types.ts';
 import type { SessionPeer } from './peer.ts';
 import { StreamGuard } from './stream-guard.ts';
@@ -9,12 +15,19 @@ const MOST_HELD = 64;
 /** Frames of early output: windows full of small ones; a guest that sends more has them dropped and must send them again. */
 const MOST_EARLY = 4096;
 
+/** How a scheduler says that a program could not be started: what the user reads, and the step's exit status. */
+export type SayNotStarted = (failure: { readonly errno: number; readonly message: string }) => {
+  readonly message: string;
+  readonly status: number;
+};
+
 export interface StepEvents {
   toGuest(frame: Frame): void;
   opened(pid: number): void;
   exited(status: ExitStatus): void;
   acknowledged(): void;
   violation(text: string): void;
+  readonly sayNotStarted?: SayNotStarted | undefined;
 }
 
 /** One step of the job: the guest runs it, a shim holds its stdio. No stream bytes are kept here. */
@@ -120,8 +133,8 @@ export class StepSession {
         this.#passEarly();
         return;
       case FrameType.Exit:
-        this.#takeExit(frame);
-        break;
+        this.#pass(this.#takeExit(frame));
+        return;
       case FrameType.Data:
         if (this.#mayPass(frame)) this.#passOutput(frame);
         return;
@@ -174,12 +187,22 @@ export class StepSession {
     this.#pass(frame);
   }
 
-  #takeExit(frame: Frame): void {
-    const { status } = parseExit(frame);
-    if (this.#phase === 'exited') return;
-    this.#phase = 'exited';
-    this.#open = [];
-    this.#events.exited(status);
+  /** Returns what the shim is told: a program that did not start is spoken of as its scheduler does. */
+  #takeExit(frame: Frame): Frame {
+    const exit = parseExit(frame);
+    const { status } = exit;
+    if (this.#phase !== 'exited') {
+      this.#phase = 'exited';
+      this.#open = [];
+      this.#events.exited(status);
+    }
+    const said = status.kind === 'not-started' ? this.#events.sayNotStarted?.(status) : undefined;
+    if (status.kind !== 'not-started' || !said) return frame;
+    return encodeExit(this.id, {
+      ...exit,
+      status: { ...status, message: said.message },
+      endWith: said.status,
+    });
   }
 
   #mayPass(frame: Frame): boolean {

@@ -19,6 +19,7 @@ struct outbound {
 	uint64_t sent;
 	size_t place;
 	int fd, eof_sent, gone; /* gone: nobody reads any more */
+	int streams; /* the last read was a large one: more is on its way */
 };
 
 struct inbound {

@@ -27,6 +27,7 @@ static int count(const uint8_t *document, size_t length, struct counts *c, const
 		case T_ENV:
 		case T_CWD:
 		case T_PROGRAM:
+		case T_CWD_ELSE:
 			if (memchr(v, 0, n))
 				return *why = "a string with a NUL inside", -1;
 			c->args += tag == T_ARG;
@@ -107,7 +108,12 @@ static void fill(struct spec *s, const uint8_t *document, size_t length, char *t
 		case T_ENV: s->envp[envs++] = keep(&text, v, n); break;
 		case T_CWD: s->cwd = keep(&text, v, n); break;
 		case T_PROGRAM: s->program = keep(&text, v, n); break;
-		case T_PATH_SEARCH: s->path_search = 1; break;
+		case T_PATH_SEARCH: s->path_search = n >= 8 && get64(v) == 1 ? SEARCH_FIRST : SEARCH_EXECVP; break;
+		case T_CWD_ELSE:
+			s->cwd_else = keep(&text, v, n);
+			if ((s->cwd_else_prefix = strchr(s->cwd_else, '\t')))
+				*s->cwd_else_prefix++ = 0;
+			break;
 		case T_MERGE: s->merge = 1; break;
 		case T_STDIN_NULL: s->stdin_null = 1; break;
 		case T_UID: s->has_uid = 1; s->uid = (uid_t)get64(v); break;

@@ -20,10 +20,20 @@ struct spec_file {
 	size_t length;
 };
 
+/* How a program is found. */
+enum search {
+	SEARCH_NOT,
+	SEARCH_EXECVP, /* execvp(3) */
+	SEARCH_FIRST, /* slurmstepd: the first that is there, which becomes argv[0] */
+};
+
 struct spec {
 	char **argv, **envp;
 	char *program, *cwd;
-	int path_search, merge, stdin_null, tty, has_termios, has_uid, has_gid, has_cpus, has_nice;
+	/* Where to go when cwd is not to be had, and what the complaint about it begins with; NULL: not to start then. */
+	char *cwd_else, *cwd_else_prefix;
+	enum search path_search;
+	int merge, stdin_null, tty, has_termios, has_uid, has_gid, has_cpus, has_nice;
 	uid_t uid;
 	gid_t gid;
 	gid_t *groups;

@@ -171,6 +171,14 @@ static int write_file(const struct spec_file *f)
 	return result;
 }
 
+/* By the user itself, so that a path outside of what is the user's own gives nothing. An earlier step of the job has made it: good. */
+static int make_directory(const struct spec_file *d)
+{
+	if (mkdir(d->path, 0700))
+		return errno == EEXIST ? 0 : -1;
+	return chmod(d->path, d->mode & 07777);
+}
+
 static void set_limits(const struct spec *s)
 {
 	for (size_t i = 0; i < s->rlimit_count; i++) {
@@ -253,10 +261,81 @@ static void search_and_execute(const struct spec *s, const char *program)
 	errno = denied ? EACCES : ENOENT;
 }
 
+/* Where slurmstepd would find it (build_path in its task.c): along the job's PATH, or from here if it begins with a dot; what is nowhere stays as it is. */
+static const char *first_there(const struct spec *s, const char *program, char *full, size_t size)
+{
+	const char *path = NULL;
+	struct stat st;
+	size_t n;
+
+	for (char **e = s->envp; *e && !path; e++)
+		if (!strncmp(*e, "PATH=", 5))
+			path = *e + 5;
+	if (*program == '/' || !path)
+		return program;
+	if (*program == '.') {
+		char here[4096];
+
+		return getcwd(here, sizeof here) && snprintf(full, size, "%s/%s", here, program) < (int)size ? full : program;
+	}
+	for (; *(path += strspn(path, ":")); path += n) {
+		n = strcspn(path, ":");
+		if (snprintf(full, size, "%.*s/%s", (int)n, path, program) < (int)size && stat(full, &st) == 0 && !S_ISDIR(st.st_mode))
+			return full;
+	}
+	return program;
+}
+
+/* A script that is there and cannot be found is one whose interpreter is not there: named as slurmstepd does. */
+static void name_interpreter(const char *program, struct start_failure *f)
+{
+	char head[256];
+	ssize_t n;
+	int fd = open(program, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	n = read(fd, head, sizeof head - 1);
+	close(fd);
+	if (n < 3 || head[0] != '#' || head[1] != '!')
+		return;
+	head[n] = 0;
+	head[strcspn(head, "\n")] = 0;
+	snprintf(f->what, sizeof f->what, "execve(): bad interpreter(%s)", head + 2);
+}
+
+static void execute_first(const struct spec *s, const char *program, struct start_failure *f)
+{
+	char full[4096];
+
+	s->argv[0] = (char *)(uintptr_t)first_there(s, program, full, sizeof full);
+	execve(s->argv[0], s->argv, s->envp);
+	failed(f, "execve", s->argv[0]);
+	if (f->error == ENOENT)
+		name_interpreter(s->argv[0], f);
+}
+
+/* Returns 0 after saying so where the user looks, as slurmstepd does; -1 with errno as it was if there is no other place. */
+static int go_elsewhere(const struct spec *s)
+{
+	int error = errno;
+
+	if (!s->cwd_else_prefix || chdir(s->cwd_else)) {
+		errno = error;
+		return -1;
+	}
+	dprintf(2, "%scouldn't chdir to `%s': %s: going to %s instead\n", s->cwd_else_prefix, s->cwd, strerror(error), s->cwd_else);
+	return 0;
+}
+
 static void execute(const struct spec *s, struct start_failure *f)
 {
 	const char *program = s->program ? s->program : s->argv[0];
 
+	if (s->path_search == SEARCH_FIRST) {
+		execute_first(s, program, f);
+		return;
+	}
 	if (s->path_search && !strchr(program, '/')) {
 		search_and_execute(s, program);
 	} else {
@@ -305,7 +384,7 @@ static void child(struct ends *e, const struct spec *s, const struct scope *scop
 		return;
 	}
 	for (size_t i = 0; i < s->file_count; i++)
-		if (write_file(&s->files[i])) {
+		if (!S_ISDIR(s->files[i].mode) && write_file(&s->files[i])) {
 			failed(f, "write", s->files[i].path);
 			return;
 		}
@@ -318,8 +397,13 @@ static void child(struct ends *e, const struct spec *s, const struct scope *scop
 		failed(f, "setuid", "the job's user");
 		return;
 	}
+	for (size_t i = 0; i < s->file_count; i++)
+		if (S_ISDIR(s->files[i].mode) && make_directory(&s->files[i])) {
+			failed(f, "mkdir", s->files[i].path);
+			return;
+		}
 	umask(s->umask);
-	if (s->cwd && chdir(s->cwd)) {
+	if (s->cwd && chdir(s->cwd) && go_elsewhere(s)) {
 		failed(f, "chdir", s->cwd);
 		return;
 	}

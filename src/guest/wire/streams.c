@@ -2,10 +2,15 @@
 #include "session.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <unistd.h>
 
 /* ACKs are spared while a producer streams: one for each quarter of the window, or when all is consumed. */
 #define ACK_EVERY (STREAM_WINDOW / 4)
+/* A whole frame fills two writes of the virtio console driver, which takes 32 KiB at a time: not a third for the last bytes. */
+#define DATA_MOST (FRAME_PAYLOAD_MAX - FRAME_HEADER - FRAME_TRAILER_BYTES)
+/* A producer of this much in one read may fill its pipe first: on a machine with one CPU it would be interrupted at each of its writes. */
+#define STREAMING_BYTES 16384
 
 static void shut(int *fd)
 {
@@ -67,7 +72,10 @@ void streams_read(struct session *s, const struct pollset *set)
 		o->place = POLLSET_NONE;
 		if (o->fd < 0 || !ring_room(&o->ring))
 			continue;
+		if (o->streams)
+			sched_yield();
 		n = ring_read(&o->ring, o->fd);
+		o->streams = n >= STREAMING_BYTES;
 		if (n > 0 && s->state == DRAINING)
 			s->deadline_ms = now_ms() + (s->scope.path[0] ? DRAIN_CGROUP_MS : DRAIN_GROUP_MS);
 		/* A pty whose last user is gone answers EIO; out of memory is tried again. */
@@ -89,7 +97,7 @@ static int send_output(struct session *s, const struct process_host *host, int i
 
 	while (o->sent < o->ring.end) {
 		size_t n;
-		const uint8_t *p = ring_at(&o->ring, o->sent, FRAME_PAYLOAD_MAX, &n);
+		const uint8_t *p = ring_at(&o->ring, o->sent, DATA_MOST, &n);
 
 		f.length = (uint32_t)n;
 		f.offset = o->sent;

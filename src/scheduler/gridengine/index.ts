@@ -2,8 +2,10 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 
 import type { JobKey, JobRequest } from '../../model/job.ts';
+import { writeRefusal } from '../refusal.ts';
 import { BadHookCall, type HookAnswer, type Scheduler } from '../scheduler.ts';
 import { createFindAccount, type FindAccount } from './accounts.ts';
+import { BackOff } from './back-off.ts';
 import { createRunCommand, type RunCommand } from './commands.ts';
 import { complete } from './complete.ts';
 import { setNodeHealth } from './node-health.ts';
@@ -20,17 +22,21 @@ export interface GridEngineOptions {
   readonly spoolDir: string;
   /** SGE_ROOT, SGE_CELL, ports. */
   readonly environment: Readonly<Record<string, string>>;
+  /** caddisd's runtime directory (default /run/caddis): the starter_method reads refusals there. */
+  readonly runDir?: string;
   /** Name of this host at the qmaster (default: host name without domain). */
   readonly host?: string;
   /** Our JSV is active, so CADDIS_MEM and CADDIS_TMP cannot come from the user (default true). */
   readonly trustJsv?: boolean;
+  /** First wait of a task that is refused (default 2 s). */
+  readonly firstBackOffMs?: number;
   readonly run?: RunCommand;
   readonly findAccount?: FindAccount;
 }
 
 /** Exit status of a prolog that sends the job back to the queue without putting the queue into E (sge_conf(5)). */
 const EXIT_RESCHEDULE = 99;
-/** Exit status of a prolog that puts the job, not the queue, into the error state. */
+/** Exit status of a job that puts it, not the queue, into the error state (Eqw). */
 const EXIT_JOB_ERROR = 100;
 
 /** Grid Engine behind the Scheduler interface. */
@@ -39,6 +45,12 @@ export function createGridEngine(options: GridEngineOptions): Scheduler {
   const run = options.run ?? createRunCommand(options.binDir, options.environment);
   const findAccount = options.findAccount ?? createFindAccount();
   const trustJsv = options.trustJsv ?? true;
+  const runDir = options.runDir ?? '/run/caddis';
+  const backOff = new BackOff(options.firstBackOffMs);
+  const fail = async (request: JobRequest, reason: string): Promise<HookAnswer> => {
+    await writeRefusal(runDir, request.key, reason);
+    return { exitCode: 0 };
+  };
   return {
     relayCommands: GRIDENGINE_COMMANDS,
     relayRule: (argv) => gridEngineRelayRule(argv, options.binDir),
@@ -46,11 +58,19 @@ export function createGridEngine(options: GridEngineOptions): Scheduler {
     readProlog: (call) => readProlog(call, findAccount, { trustJsv }),
     readEpilog,
     readStep: (call) => readStep(call, findAccount),
+    // What sge_shepherd cannot start natively puts the job into the error state as well, with the reason in "qstat -j" alone.
+    sayNotStarted: ({ message }) => ({ message: `caddis: ${message}`, status: EXIT_JOB_ERROR }),
     readFacts() {
       throw new BadHookCall('the verb "facts" is Slurm\'s: Grid Engine has no plugin that could call it');
     },
     complete: (request, { jitterMs, signal }) => complete(request, { jitterMs, signal }, run),
-    refuse: async (request, reason) => refuse(request, reason),
+    async refuse(request, reason, signal) {
+      // Nobody could go back to the queue with a user who waits at the terminal.
+      if (!request.requeueable) return fail(request, reason);
+      await backOff.wait(request.key, signal);
+      return { exitCode: EXIT_RESCHEDULE };
+    },
+    fail,
     async lost(request, _reason, signal) {
       if (!request.requeueable) return 'failing';
       // -rj takes this very task; it says no for jobs with -r n, and then there is nothing to go back to.
@@ -69,12 +89,6 @@ export function createGridEngine(options: GridEngineOptions): Scheduler {
     },
     setNodeHealth: (health, signal) => setNodeHealth(host, health, run, signal),
   };
-}
-
-/** A job that nobody waits for goes back; an interactive one cannot, and its user is told at once. */
-function refuse(request: JobRequest, reason: string): HookAnswer {
-  if (request.requeueable) return { exitCode: EXIT_RESCHEDULE };
-  return { exitCode: EXIT_JOB_ERROR, stderr: `caddis: ${reason}\n` };
 }
 
 function taskName(key: JobKey): string {

@@ -1,4 +1,4 @@
-import { basename, dirname, join } from 'node:path';
+import { basename, dirname, isAbsolute, join } from 'node:path';
 
 import type { HookCall, StepPlan } from '../../model/job.ts';
 import { BadHookCall } from '../scheduler.ts';
@@ -22,7 +22,7 @@ export function readStep(
   readKey(env);
   const words = stepWords(call.args);
   const spoolDir = required(env, 'SGE_JOB_SPOOL_DIR');
-  const plan = { env: jobEnvironment(env), cwd: call.cwd, carry: [] as StepPlan['carry'] };
+  const plan = { env: jobEnvironment(env), cwd: call.cwd, carry: [] as StepPlan['carry'], directories: ownDirectories(env) };
   const shellPath = env.SGE_STARTER_SHELL_PATH ?? '';
   if (shellPath === '') {
     // qrsh CMD and qrsh -inherit: qrsh_starter runs the login shell of the account, not the queue's shell.
@@ -42,7 +42,7 @@ export function readStep(
   }
   const carry = carryScript(words[0] as string, call.uid, env);
   // With script_from_stdin Grid Engine gives the starter "-s" and the script as stdin: the words go to the shell as in posix_compliant.
-  if (config.shellStartMode === 'unix_behavior') return { ...plan, ...run(words), carry, name };
+  if (config.shellStartMode === 'unix_behavior') return { ...plan, ...run(words, undefined, true), carry, name };
   return { ...plan, ...run([argv0, ...words], shellPath), carry, name };
 }
 
@@ -71,6 +71,12 @@ function stepWords(args: readonly string[]): readonly string[] {
 function carryScript(path: string, uid: number, env: Readonly<Record<string, string>>): StepPlan['carry'] {
   const scripts = join(dirname(dirname(required(env, 'SGE_JOB_SPOOL_DIR'))), 'job_scripts');
   return dirname(path) === scripts ? [{ path, mode: 0o755, uid }] : [];
+}
+
+/** `<tmpdir of the queue>/<job>.<task>.<queue>`: sge_execd makes it on the host, and takes it away there. */
+function ownDirectories(env: Readonly<Record<string, string>>): readonly string[] {
+  const { TMPDIR = '' } = env;
+  return isAbsolute(TMPDIR) && basename(TMPDIR).startsWith(`${env.JOB_ID}.`) ? [TMPDIR] : [];
 }
 
 function jobEnvironment(env: Readonly<Record<string, string>>): Record<string, string> {

@@ -25,13 +25,17 @@ export async function complete(
     ...request,
     cpus: request.cpus ?? record.cpus,
     memoryBytes: request.memoryBytes ?? record.memoryBytes,
+    memorySource: request.memorySource ?? record.memorySource,
     scratchBytes: request.scratchBytes ?? record.scratchBytes,
     jobName: record.jobName,
     requeueable: record.requeueable,
   };
 }
 
-/** What slurmctld says of a job; undefined if it knows no such job. Throws SchedulerUnavailable when there is no answer. */
+/**
+ * What slurmctld says of a job, for one RPC (--local: not which federation it is in); undefined if it knows no such job. Throws SchedulerUnavailable when there is no
+ * answer.
+ */
 export async function askJob(
   key: JobKey,
   node: string,
@@ -39,7 +43,7 @@ export async function askJob(
   run: RunCommand,
 ): Promise<JobRecord | undefined> {
   try {
-    const text = await run(['scontrol', '-d', '-o', 'show', 'job', key.jobId], signal);
+    const text = await run(['scontrol', '--local', '-o', 'show', 'job', key.jobId], signal);
     return parseJobRecord(text, key.jobId, node);
   } catch (error) {
     if (error instanceof SlurmRefused && /invalid job id/i.test(error.message)) return undefined;

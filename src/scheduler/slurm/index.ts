@@ -1,6 +1,7 @@
 import { hostname } from 'node:os';
 
 import { formatKey, type JobKey } from '../../model/job.ts';
+import { writeRefusal } from '../refusal.ts';
 import type { Scheduler } from '../scheduler.ts';
 import { createRunCommand, type RunCommand } from './commands.ts';
 import { askJob, complete } from './complete.ts';
@@ -12,6 +13,7 @@ import { readStep } from './read-step.ts';
 import { refuse } from './refuse.ts';
 import { SLURM_COMMANDS, slurmRelayRule } from './relay.ts';
 import { requeue } from './requeue.ts';
+import { StepdWords } from './stepd-words.ts';
 
 export interface SlurmOptions {
   /** Directory of scontrol, squeue, srun. */
@@ -37,6 +39,7 @@ export function createSlurm(options: SlurmOptions): Scheduler {
   const node = options.node ?? (hostname().split('.')[0] as string);
   const run = options.run ?? createRunCommand(options.binDir, options.environment);
   const runDir = options.runDir ?? '/run/caddis';
+  const words = new StepdWords(node, run);
   const restarts = new Map<string, number>();
   return {
     relayCommands: SLURM_COMMANDS,
@@ -44,6 +47,7 @@ export function createSlurm(options: SlurmOptions): Scheduler {
     spoolDirs: [options.spoolDir],
     readProlog(call) {
       const request = readProlog(call);
+      void words.learn();
       if (restarts.size >= MAX_REMEMBERED) restarts.clear();
       restarts.set(formatKey(request.key), request.restartCount);
       return request;
@@ -54,9 +58,17 @@ export function createSlurm(options: SlurmOptions): Scheduler {
       return end;
     },
     readFacts,
-    readStep,
+    readStep: (call) => ({
+      ...readStep(call),
+      cwdElse: { directory: '/tmp', complaintPrefix: words.errorPrefix },
+    }),
+    sayNotStarted: words.sayNotStarted,
     complete: (request, settings) => complete(request, node, settings, run),
     refuse: (request, reason, signal) => refuse(request, reason, { runDir, node, run, signal }),
+    async fail(request, reason) {
+      await writeRefusal(runDir, request.key, reason);
+      return { exitCode: 0 };
+    },
     async lost(request, _reason, signal) {
       if (!request.requeueable) return 'failing';
       return requeue(request.key, node, signal, run).then(

@@ -1,7 +1,6 @@
-import { MiB } from '../../model/units.ts';
-import { countListed, expandHostlist } from './hostlist.ts';
+import { expandHostlist } from './hostlist.ts';
 
-/** What `scontrol -d -o show job` says of one job and node, as far as we need it; undefined = not said. */
+/** What `scontrol -o show job` says of one job and node, as far as we need it; undefined = not said. */
 export interface JobRecord {
   readonly jobId: string;
   /** Name for commands that must mean this very task: `ARRAY_TASK`, or the id of a job that is no array. */
@@ -13,6 +12,8 @@ export interface JobRecord {
   readonly jobName: string;
   readonly nodes: readonly string[];
   readonly memoryBytes: number | undefined;
+  /** How the memory was asked for: `--mem=256M`. */
+  readonly memorySource: string | undefined;
   readonly cpus: number | undefined;
   readonly scratchBytes: number | undefined;
 }
@@ -38,7 +39,8 @@ export function parseJobRecord(text: string, jobId: string, node: string): JobRe
     // The name may hold blanks: it ends where the next field begins.
     jobName: onlyOne(line, /\sJobName=(.*?) UserId=/g) ?? '',
     nodes: expandHostlist(field('NodeList') ?? '') ?? [],
-    ...nodeShare(onlyOne(line, /\sJOB_GRES=(.*?) MinCPUsNode=/g) ?? '', node),
+    ...nodeShare(field, node),
+    memorySource: memorySource(field),
     scratchBytes: positive(scaled(field('MinTmpDiskNode'))),
   };
 }
@@ -48,14 +50,26 @@ function onlyOne(line: string, pattern: RegExp): string | undefined {
   return matches.length === 1 ? matches[0]?.[1] : undefined;
 }
 
-/** `Nodes=n[1-2] CPU_IDs=0-1 Mem=1000 GRES=`, once for each group of like nodes; Mem in MB for each node. */
-function nodeShare(text: string, node: string): Pick<JobRecord, 'memoryBytes' | 'cpus'> {
-  for (const [, nodes = '', cpuIds = '', memoryMb = ''] of text.matchAll(
-    /\sNodes=(\S+) CPU_IDs=(\S*) Mem=(\d+)/g,
-  ))
-    if (expandHostlist(nodes)?.includes(node))
-      return { memoryBytes: positive(Number(memoryMb) * MiB), cpus: positive(countListed(cpuIds)) };
-  return { memoryBytes: undefined, cpus: undefined };
+/**
+ * What the job has on this node. Of a job on one node that is all it has (`TRES=cpu=2,mem=400M,...`); of one on several what it asked for each node or CPU, where the
+ * CPUs here are the prolog's to know. `scontrol -d` says it for each node, and asks slurmctld for every node of the cluster besides.
+ */
+function nodeShare(
+  field: (name: string) => string | undefined,
+  node: string,
+): Pick<JobRecord, 'memoryBytes' | 'cpus'> {
+  const nodes = expandHostlist(field('NodeList') ?? '') ?? [];
+  if (!nodes.includes(node)) return { memoryBytes: undefined, cpus: undefined };
+  if (nodes.length > 1) return { memoryBytes: positive(scaled(field('MinMemoryNode'))), cpus: undefined };
+  const memory = /(?:^|,)mem=([^,]+)/.exec(field('TRES') ?? '')?.[1];
+  return { memoryBytes: positive(scaled(memory)), cpus: positive(Number(field('NumCPUs') ?? 0)) };
+}
+
+/** slurmctld keeps which of the two was asked for; a partition's default counts as asked. */
+function memorySource(field: (name: string) => string | undefined): string | undefined {
+  const [node, cpu] = [field('MinMemoryNode'), field('MinMemoryCPU')];
+  if (node !== undefined && node !== '0') return `--mem=${node}`;
+  return cpu === undefined ? undefined : `--mem-per-cpu=${cpu}`;
 }
 
 /** `100M`, `1.50G`, `0`: Slurm's scaled numbers, base unit MB. */

@@ -10,8 +10,8 @@ const INTERACTIVE_STEP = '4294967290';
 /**
  * How slurmstepd would start this task without us. The SPANK plugin has put the client in the place of argv[0]; the client hands on the task's own argv, and its
  * environment without our variables. With spank_prepend_task_argv (Slurm >= 23.11) the argv stands after `--scheduler slurm --`.
- * The batch script is `<spool>/jobNNNNN/slurm_script`, which only the host has, and is carried. A name without a slash is looked up in the job's PATH, as
- * slurmstepd does (in 22.05 after task_init, so that we see the bare name); without PATH nothing is found and the step fails, as natively.
+ * The batch script is `<spool>/jobNNNNN/slurm_script`, which only the host has, and is carried. A name that is no absolute path is looked up in the job's PATH,
+ * as slurmstepd does (after task_init, so that we see the bare name), and becomes argv[0]; without PATH nothing is found and the step fails, as natively.
  */
 export function readStep(call: HookCall): StepPlan {
   const { env } = call;
@@ -23,7 +23,7 @@ export function readStep(call: HookCall): StepPlan {
     name,
     argv,
     program: undefined,
-    pathSearch: !program.includes('/'),
+    pathSearch: 'first',
     env,
     cwd: call.cwd,
     // 0700 and the user's own, as slurmd writes it.

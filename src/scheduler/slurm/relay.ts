@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 
-import { firstOperand, hasLongOption, type OptionTable, type RelayRule } from '../relay.ts';
+import { firstOperand, hasLongOption, type OptionTable, optionValues, type RelayRule } from '../relay.ts';
 
 /** Commands that only ask or tell the controller. */
 const CONTROL = [
@@ -12,13 +12,16 @@ const CONTROL = [
   'sstat',
   'sprio',
   'sshare',
-  'sbcast',
   'sattach',
   'sacctmgr',
 ] as const;
 const LAUNCH = ['srun', 'sbatch', 'salloc'] as const;
 
-export const SLURM_COMMANDS: readonly string[] = [...LAUNCH, ...CONTROL];
+export const SLURM_COMMANDS: readonly string[] = [...LAUNCH, ...CONTROL, 'sbcast'];
+
+/** What srun opens itself, on the host; the words of --output and friends that mean no file; patterns are opened by the nodes' slurmstepd, on the host too. */
+const SRUN_FILES = ['output', 'o', 'error', 'e', 'input', 'i', 'nodelist', 'w', 'nodefile', 'F'];
+const NO_FILE = /^(all|none|\d+|\/dev\/null)$/;
 
 /** Options of sbatch(1) and srun(1), Slurm 22.05, that take no value as a next word. */
 const LAUNCH_OPTIONS: OptionTable = {
@@ -51,14 +54,23 @@ export function slurmRelayRule(argv: readonly string[], binDir: string): RelayRu
         return refuse(
           'srun: --prolog and --epilog would run outside the job’s machine: put the commands into the script',
         );
-      return { allow: true, program, script: undefined, usesWorkDir: true };
+      return {
+        allow: true,
+        program,
+        script: undefined,
+        files: filesOf(argv, LAUNCH_OPTIONS, SRUN_FILES),
+        // With --chdir the step's directory is named, wherever srun stands.
+        startsStep: optionValues(argv, LAUNCH_OPTIONS, ['chdir', 'D']).length === 0,
+      };
     case 'sbatch': {
       const wrapped = hasLongOption(argv, SBATCH_OPTIONS, ['wrap']);
       return {
         allow: true,
         program,
         script: wrapped ? undefined : firstOperand(argv, SBATCH_OPTIONS),
-        usesWorkDir: true,
+        scriptError: 'sbatch: error: Unable to open file PATH',
+        files: filesOf(argv, SBATCH_OPTIONS, ['nodelist', 'w', 'nodefile', 'F', 'export-file', 'bbf']),
+        startsStep: false,
       };
     }
     case 'salloc':
@@ -66,10 +78,22 @@ export function slurmRelayRule(argv: readonly string[], binDir: string): RelayRu
         return refuse(
           'salloc: its shell would run outside the job’s machine: use "salloc --no-shell" and srun --jobid, or sbatch',
         );
-      return { allow: true, program, script: undefined, usesWorkDir: true };
+      return { allow: true, program, script: undefined, startsStep: false };
+    case 'sbcast':
+      return refuse(
+        'sbcast: it would copy to the disks of the nodes, which the machines of this job do not see: use srun --overlap -N"$SLURM_NNODES" --ntasks-per-node=1 cp SOURCE TARGET',
+      );
     default:
-      return { allow: true, program, script: undefined, usesWorkDir: false };
+      return { allow: true, program, script: undefined, startsStep: false };
   }
+}
+
+/** Of -w and -F only what holds a slash is a file. */
+function filesOf(argv: readonly string[], table: OptionTable, names: readonly string[]): string[] {
+  const hosts = new Set(optionValues(argv, table, ['nodelist', 'w']));
+  return optionValues(argv, table, names).filter(
+    (value) => !NO_FILE.test(value) && (!hosts.has(value) || value.includes('/')),
+  );
 }
 
 function refuse(message: string): RelayRule {

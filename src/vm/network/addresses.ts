@@ -77,9 +77,13 @@ export async function releaseStale(
 ): Promise<string[]> {
   const released: string[] = [];
   for (const name of await readdir(dir).catch(() => [] as string[])) {
-    if (name.startsWith('.')) continue;
     const [holder, machine] = (await readFile(join(dir, name), 'utf8').catch(() => '')).trim().split(' ');
     if (holder !== host || machine === undefined || isAlive(machine)) continue;
+    if (name.startsWith('.')) {
+      // A claim that was cut off before it was one.
+      if (name.startsWith('.claim-')) await rm(join(dir, name), { force: true });
+      continue;
+    }
     await releaseAddress(dir, name, { host, machine });
     released.push(name);
   }

@@ -15,7 +15,7 @@ const plain = (body: string) => `#!/bin/bash\n${body}\n`;
 
 /** Ids, host-specific numbers and times differ between any two runs. */
 export function withoutIds(text: string, result: BatchResult): string {
-  return text.replaceAll(result.directory, '<dir>').replaceAll(result.id, '<id>');
+  return text.replaceAll(result.directory, '<dir>').replace(new RegExp(`\\b${result.id}\\b`, 'g'), '<id>');
 }
 
 export const CASES: readonly ParityCase[] = [
@@ -49,7 +49,7 @@ export const CASES: readonly ParityCase[] = [
   },
   {
     name: 'stdout and stderr in one file, in order',
-    job: { script: plain('for i in $(seq 200); do echo out $i; echo err $i >&2; done'), joined: true },
+    job: { script: plain('for i in $(seq 200); do echo out_$i; echo err_$i >&2; done'), joined: true },
   },
   {
     name: 'every byte',

@@ -1,11 +1,18 @@
+import { mkdtempSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
 import { describe, expect, it } from 'vitest';
 
+import { BackOff } from '../../../src/scheduler/gridengine/back-off.ts';
 import { createGridEngine } from '../../../src/scheduler/gridengine/index.ts';
 import { parseQstatJob } from '../../../src/scheduler/gridengine/qstat.ts';
 import { SchedulerUnavailable } from '../../../src/scheduler/scheduler.ts';
 import { findAccount, text } from './fixture.ts';
 
 const signal = AbortSignal.timeout(5_000);
+const runDir = mkdtempSync(join(tmpdir(), 'caddis-refusals-'));
 const request = {
   key: { scheduler: 'gridengine', jobId: '18', task: '3' },
   restartCount: 0,
@@ -30,7 +37,16 @@ function adapter(answer: (argv: readonly string[]) => string) {
     calls.push(argv.join(' '));
     return answer(argv);
   };
-  const options = { binDir: '/usr/bin', spoolDir: '/spool', environment: {}, host: 'n1', findAccount, run };
+  const options = {
+    binDir: '/usr/bin',
+    spoolDir: '/spool',
+    environment: {},
+    host: 'n1',
+    runDir,
+    firstBackOffMs: 1,
+    findAccount,
+    run,
+  };
   return { calls, scheduler: createGridEngine(options) };
 }
 
@@ -66,8 +82,23 @@ describe('createGridEngine', () => {
   it('sends a refused batch job back and never puts a queue into E', async () => {
     const { scheduler } = adapter(() => '');
     expect(await scheduler.refuse(request, 'no memory', signal)).toEqual({ exitCode: 99 });
+  });
+  it('lets an interactive job start, to fail with the reason', async () => {
+    const { scheduler } = adapter(() => '');
     const told = await scheduler.refuse({ ...request, requeueable: false }, 'no memory', signal);
-    expect(told).toEqual({ exitCode: 100, stderr: 'caddis: no memory\n' });
+    expect(told).toEqual({ exitCode: 0 });
+    expect(await readFile(join(runDir, 'jobs/gridengine-18.3'), 'utf8')).toBe('caddis: no memory\n');
+  });
+  it('holds the slot of a task that comes back longer each time', async () => {
+    const backOff = new BackOff(10);
+    const taken: number[] = [];
+    for (let i = 0; i < 4; i++) {
+      const start = performance.now();
+      await backOff.wait(request.key, signal);
+      taken.push(performance.now() - start);
+    }
+    expect(taken[0]).toBeGreaterThan(8);
+    expect(taken[3]).toBeGreaterThan(75);
   });
   it('says undefined, not false, when the qmaster is silent', async () => {
     const { scheduler } = adapter(() => {

@@ -27,12 +27,43 @@ describe('Slurm commands inside a job', () => {
     [['salloc', '-n1', 'bash'], /no-shell/],
     [['reboot'], /cannot be used/],
     [['/usr/bin/srun', 'true'], /cannot be used/],
+    [['sbcast', 'a', '/tmp/a'], /srun --overlap/],
   ])('refuses %j', (argv, message) => {
-    expect(slurmRelayRule(argv, '/usr/bin')).toMatchObject({ allow: false, message: expect.stringMatching(message) });
+    expect(slurmRelayRule(argv, '/usr/bin')).toMatchObject({
+      allow: false,
+      message: expect.stringMatching(message),
+    });
   });
 
   it("takes a program's own options for what they are", () => {
-    expect(slurmRelayRule(['srun', 'prog', '--prolog=x'], '/usr/bin')).toMatchObject({ allow: true, program: '/usr/bin/srun' });
+    expect(slurmRelayRule(['srun', 'prog', '--prolog=x'], '/usr/bin')).toMatchObject({
+      allow: true,
+      program: '/usr/bin/srun',
+    });
+  });
+});
+
+describe('files that a Slurm command opens on the host', () => {
+  it.each([
+    [
+      ['srun', '-o', '/tmp/a', '--error=/tmp/b', '-i/tmp/c', 'prog', '-o', 'no'],
+      ['/tmp/a', '/tmp/b', '/tmp/c'],
+    ],
+    [['srun', '-o', 'none', '-e', '/dev/null', '-i', '0', '-w', 'n1', 'prog'], []],
+    [
+      ['srun', '-w', './hosts', '-F', 'nodes', 'prog'],
+      ['./hosts', 'nodes'],
+    ],
+    [['srun', '-n2', '-l', '--', '-o'], []],
+    [['sbatch', '-o', '/tmp/a', '--export-file', 'env', 'job.sh'], ['env']],
+  ])('of %j', (argv, expected) => {
+    const rule = slurmRelayRule(argv, '/usr/bin');
+    expect(rule.allow && rule.files).toEqual(expected);
+  });
+
+  it('srun that names its directory starts no step where it stands', () => {
+    expect(slurmRelayRule(['srun', 'prog'], '/usr/bin')).toMatchObject({ startsStep: true });
+    expect(slurmRelayRule(['srun', '-D', '/x', 'prog'], '/usr/bin')).toMatchObject({ startsStep: false });
   });
 });
 
@@ -43,6 +74,9 @@ describe('Grid Engine commands inside a job', () => {
     [['qsub', '-b', 'y', 'hostname'], undefined],
     [['qsub', '-w', 'n', 'job.sh'], 'job.sh'],
     [['qsub', '-'], undefined],
+    [['qsub', '-pe', 'smp', '4', 'job.sh'], 'job.sh'],
+    [['qsub', '-binding', 'set', 'linear:1', 'job.sh'], 'job.sh'],
+    [['qsub', '-binding', 'linear:1', 'job.sh'], 'job.sh'],
   ])('finds the script of %j', (argv, expected) => {
     expect(script(gridEngineRelayRule(argv, '/usr/bin'), argv)).toBe(expected);
   });

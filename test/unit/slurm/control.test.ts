@@ -42,7 +42,7 @@ const baseTask = recorded('prolog-array-base-task', { SLURM_JOB_ID: '39' });
 
 describe('refuse', () => {
   it('requeues one task of an array, never the array, and answers 0', async () => {
-    const scheduler = slurm({ 'scontrol -d': printed('show-job-array'), 'scontrol requeue': '' });
+    const scheduler = slurm({ 'scontrol --local': printed('show-job-array'), 'scontrol requeue': '' });
     const answer = await scheduler.refuse(scheduler.readProlog(baseTask), 'image missing', signal);
     expect(answer).toEqual({ exitCode: 0 });
     expect(commands.at(-1)).toBe('scontrol requeue 39_3');
@@ -50,7 +50,7 @@ describe('refuse', () => {
 
   it('leaves the reason for the steps of a job that cannot be requeued', async () => {
     const no = new SlurmRefused('Requested operation is presently disabled');
-    const scheduler = slurm({ 'scontrol -d': printed('show-job-array'), 'scontrol requeue': no });
+    const scheduler = slurm({ 'scontrol --local': printed('show-job-array'), 'scontrol requeue': no });
     expect(await scheduler.refuse(scheduler.readProlog(baseTask), 'image missing', signal)).toEqual({
       exitCode: 0,
     });
@@ -70,7 +70,7 @@ describe('isRunning', () => {
   const key = (jobId: string) => ({ scheduler: 'slurm', jobId, task: '0' }) as const;
 
   it('is true on the node, false for the pending and the unknown, undefined without an answer', async () => {
-    const answers = slurm({ 'scontrol -d': printed('show-job-array') });
+    const answers = slurm({ 'scontrol --local': printed('show-job-array') });
     expect(await answers.isRunning(key('40'), signal)).toBe(true);
     expect(await answers.isRunning(key('39'), signal)).toBe(false);
     const unknown = slurm({ scontrol: new SlurmRefused('slurm_load_jobs error: Invalid job id specified') });
@@ -82,7 +82,7 @@ describe('isRunning', () => {
 
 describe('complete', () => {
   it('fills in what the prolog does not say, with one query', async () => {
-    const scheduler = slurm({ 'scontrol -d': printed('show-job-batch') });
+    const scheduler = slurm({ 'scontrol --local': printed('show-job-batch') });
     const request = scheduler.readProlog(recorded('prolog-requeued'));
     const full = await scheduler.complete(request, { jitterMs: 0, signal });
     expect(full).toMatchObject({

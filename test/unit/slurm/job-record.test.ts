@@ -17,6 +17,7 @@ describe('parseJobRecord', () => {
       jobName: 'my job name',
       nodes: ['n1'],
       memoryBytes: 400 * MiB,
+      memorySource: '--mem=400M',
       cpus: 2,
       scratchBytes: 2048 * MiB,
     });
@@ -27,6 +28,12 @@ describe('parseJobRecord', () => {
       memoryBytes: undefined,
       cpus: undefined,
     });
+  });
+
+  it('of a job on several nodes knows what it asked for each', () => {
+    const two = printed('show-job-batch').replace(' NodeList=n1', ' NodeList=n[1-2]');
+    const asked = two.replace(/MinMemory(CPU|Node)=\S+/, 'MinMemoryNode=300M');
+    expect(parseJobRecord(asked, '38', 'n2')).toMatchObject({ memoryBytes: 300 * MiB, cpus: undefined });
   });
 
   it('names one task of an array, also by the raw id that is the id of the whole array', () => {
@@ -48,9 +55,7 @@ describe('parseJobRecord', () => {
     const named = (name: string) => parseJobRecord(real.replace('my job name', name), '38', 'n1');
     expect(named('x ArrayJobId=5 ArrayTaskId=1')?.taskName).toBe('38');
     expect(named('x Requeue=1 JobState=RUNNING')).toMatchObject({ requeueable: false, state: 'UNKNOWN' });
-    expect(
-      named('x JOB_GRES= Nodes=n1 CPU_IDs=0-63 Mem=999999 GRES= MinCPUsNode=1')?.memoryBytes,
-    ).toBeUndefined();
+    expect(named('x TRES=cpu=64,mem=999999M,node=1')?.memoryBytes).toBeUndefined();
     expect(named('x\nJobId=38 ArrayJobId=5 ArrayTaskId=1 JobName=x')).toBeUndefined();
   });
 });

@@ -9,7 +9,7 @@ describe('readStep', () => {
     expect(readStep(recorded('exec-batch'))).toMatchObject({
       name: 'batch',
       argv: [script, 'a', 'b c'],
-      pathSearch: false,
+      pathSearch: 'first',
       carry: [{ path: script, mode: 0o700, uid: 1001 }],
     });
   });
@@ -18,7 +18,7 @@ describe('readStep', () => {
     expect(readStep(recorded('exec-srun'))).toMatchObject({
       name: '0',
       argv: ['echo', 'step IN_VM=1'],
-      pathSearch: true,
+      pathSearch: 'first',
       carry: [],
     });
   });

@@ -1,0 +1,45 @@
+import { rm } from 'node:fs/promises';
+import { beforeAll, describe, expect, it } from 'vitest';
+
+import type { Lab } from '../../lab/host.ts';
+import { asUser, jobDirectory } from '../support/batch.ts';
+import { theLab } from '../support/lab.ts';
+import { PRELUDE, SIGNAL_CASES, SLURM_CASES, type SlurmCase } from './slurm-cases.ts';
+
+/** Machines of several cases boot at once on two emulated cores. */
+const CASE_TIMEOUT_MS = 170_000;
+
+/** Slurm users notice nothing: each case runs natively and in machines, at the same time, and must print the same. */
+describe.each([
+  ['what Slurm users do', SLURM_CASES],
+  ['what signals do', SIGNAL_CASES],
+])('%s, in a machine as natively', (_, cases) => {
+  let lab: Lab;
+  beforeAll(async () => {
+    lab = await theLab();
+  });
+
+  it.concurrent.each(cases)('$name', { timeout: CASE_TIMEOUT_MS + 10_000 }, async (one) => {
+    const [native, vm] = await Promise.all([run(lab, one, 'native'), run(lab, one, 'main')]);
+    expect(vm).toEqual(native);
+    expect(native).toMatch(one.shows);
+  });
+});
+
+/** What the case prints on the head, without what differs between any two jobs: ids, its directory, the node it got. */
+async function run(lab: Lab, { script, anyOrder = false }: SlurmCase, partition: string): Promise<string> {
+  const directory = await jobDirectory(lab);
+  const result = await asUser(lab, ['bash', '-c', `${PRELUDE}\n${script}`], {
+    cwd: directory,
+    environment: { P: partition },
+    timeoutMs: CASE_TIMEOUT_MS,
+  });
+  const text = `${result.stdout}${result.stderr}`
+    .replaceAll(directory, '<dir>')
+    .replace(/slurmstepd-n\d:/g, 'slurmstepd:')
+    .replace(/job\d{5,}/g, 'job<id>')
+    .replace(/(CANCELLED AT |StepId=|JOB )[-\dT:.]+/g, '$1<...>')
+    .replace(/ ON n\d/g, ' ON <node>');
+  await rm(directory, { recursive: true, force: true });
+  return anyOrder ? text.split('\n').sort().join('\n') : text;
+}
