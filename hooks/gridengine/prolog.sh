@@ -10,6 +10,9 @@ CADDIS_UNREACHABLE_DELAY=10
 
 task=$SGE_TASK_ID
 [ "$task" = undefined ] && task=1
+case "$JOB_ID.$task" in
+*[!0-9.]* | .* | *.) exit 100 ;;
+esac
 job=$CADDIS_RUN/jobs/gridengine-$JOB_ID.$task
 
 # Root's word that this job runs without a machine: without it, or a machine, the starter runs nothing.
@@ -23,6 +26,16 @@ status=$?
 case $status in
 0 | 99 | 100)
 	[ -z "$message" ] || printf '%s\n' "$message" >&2
+	# No starter is called for a login: it would run on the host. The job's epilog ends the machine, where there is one.
+	case $(sed -n 's/^script_file=//p' "$SGE_JOB_SPOOL_DIR/config") in
+	QLOGIN | QRLOGIN | INTERACTIVE)
+		if [ "$status" = 0 ] && [ -e "$job" ]; then
+			printf '%s\n' 'caddis: logins (qlogin, qsh, qrsh without a command) have no machine: use "qrsh COMMAND", e.g. qrsh -pty y bash -l' >&2
+			"$CADDIS_HOOK" epilog gridengine
+			exit 100
+		fi
+		;;
+	esac
 	[ "$status" != 0 ] || [ -L "$job" ] || [ -f "$job" ] || allow_native
 	exit $status
 	;;

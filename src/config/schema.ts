@@ -56,6 +56,8 @@ export const configSchema = z.strictObject({
       memory_max: bytes.prefault(0),
       cpu_quota_percent: z.number().int().min(10).max(100).default(100),
       boot_timeout: seconds.default(60),
+      /** Seconds without a sign of life from a guest's agent after which its machine is given up. Under TCG on a busy host many seconds are normal. */
+      agent_timeout: seconds.default(90),
       extra_kernel_arguments: z.string().default(''),
     })
     .prefault({}),

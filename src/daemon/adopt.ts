@@ -101,7 +101,8 @@ async function sweepFiles(daemon: Daemon): Promise<void> {
   const isAlive = (machine: string) => daemon.jobs.byMachine(machine) !== undefined;
   const gone = await sweepPlaces(config.run_dir, isAlive);
   for (const file of await readdir(config.scratch.dir).catch(() => [] as string[]))
-    if (isMachineDisk(file) && !isAlive(file.replace(/\.img$/, ''))) await removeScratch(join(config.scratch.dir, file));
+    if (isMachineDisk(file) && !isAlive(file.replace(/\.img$/, '')))
+      await removeScratch(join(config.scratch.dir, file));
   if (config.network.mode === 'bridge') {
     const released = await releaseStale(config.network.claims_dir, hostname(), isAlive);
     if (released.length > 0)

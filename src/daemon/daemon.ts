@@ -74,7 +74,9 @@ export class Daemon {
     this.config = config;
     this.log = log;
     this.#hypervisor = new Hypervisor(
-      Libvirt.openReconnecting(config.libvirt.uri, { endpoint: { kind: 'unix', path: config.libvirt.socket } }),
+      Libvirt.openReconnecting(config.libvirt.uri, {
+        endpoint: { kind: 'unix', path: config.libvirt.socket },
+      }),
     );
     this.health = new NodeHealth({
       schedulers: () => [...this.schedulers.values()],
@@ -89,7 +91,8 @@ export class Daemon {
 
   /** What starts have in common; there only after `start`. */
   get context(): NodeContext {
-    if (!this.#context) throw new CaddisError(`caddisd is still starting: ${this.health.reason ?? 'it looks at its machines'}`);
+    if (!this.#context)
+      throw new CaddisError(`caddisd is still starting: ${this.health.reason ?? 'it looks at its machines'}`);
     return this.#context;
   }
 
@@ -99,11 +102,19 @@ export class Daemon {
    */
   async start(): Promise<void> {
     const { config } = this;
-    if (config.slurm.enabled) this.schedulers.set('slurm', createSlurm({ ...schedulerOptions(config.slurm), runDir: config.run_dir }));
+    if (config.slurm.enabled)
+      this.schedulers.set(
+        'slurm',
+        createSlurm({ ...schedulerOptions(config.slurm), runDir: config.run_dir }),
+      );
     if (config.gridengine.enabled)
-      this.schedulers.set('gridengine', createGridEngine({ ...schedulerOptions(config.gridengine), runDir: config.run_dir }));
+      this.schedulers.set(
+        'gridengine',
+        createGridEngine({ ...schedulerOptions(config.gridengine), runDir: config.run_dir }),
+      );
     await this.#server.listen({ path: join(config.run_dir, 'hook.sock'), owner: { uid: 0, gid: 0 } });
-    while (!(await this.#takeOver())) await delay(RETRY_START_MS, undefined, { signal: this.#stop.signal }).catch(() => undefined);
+    while (!(await this.#takeOver()))
+      await delay(RETRY_START_MS, undefined, { signal: this.#stop.signal }).catch(() => undefined);
     if (this.#stop.signal.aborted) return;
     this.log.info(
       `ready: image ${this.imageId.slice(0, 12)}, ${this.context.acceleration} (${this.accelerationReason}), ${this.jobs.all().length} machines adopted`,
@@ -211,9 +222,10 @@ export class Daemon {
       bulk: job.places.bulk,
       log: job.log,
       lostShimGraceMs: this.config.policy.lost_shim_grace * 1000,
-      decideRelay: (request) =>
-        decideRelay(job, this.config.storage, request, job.shims.get(request.parent)),
+      silentAfterMs: this.config.vm.agent_timeout * 1000,
+      decideRelay: (request) => decideRelay(job, this.config.storage, request, job.shims.get(request.parent)),
       sayNotStarted: job.scheduler.sayNotStarted,
+      isForMainOnly: job.scheduler.isForMainOnly,
       stepOpened: () => void job.dispatch({ type: 'step-opened' }),
       stepEnded: () => void job.dispatch({ type: 'step-ended' }),
       silent: (reason) => void job.dispatch({ type: 'machine-lost', reason }),
@@ -254,8 +266,8 @@ export class Daemon {
 
   async #reconcile(): Promise<void> {
     if (!this.#ready.signal.aborted) return;
-    await reconcile(this, (job) => this.#stopped(job.machine, 'while libvirt was away')).catch((error: unknown) =>
-      this.log.warn(`could not compare machines with libvirt: ${messageOf(error)}`),
+    await reconcile(this, (job) => this.#stopped(job.machine, 'while libvirt was away')).catch(
+      (error: unknown) => this.log.warn(`could not compare machines with libvirt: ${messageOf(error)}`),
     );
   }
 
@@ -275,7 +287,10 @@ export class Daemon {
       return `libvirt does not answer at ${config.libvirt.socket}; is libvirtd running?`;
     const image = await this.#imageTrouble();
     if (image !== undefined || !thorough) return image;
-    const dirs = [config.scratch.dir, ...(config.network.mode === 'bridge' ? [config.network.claims_dir] : [])];
+    const dirs = [
+      config.scratch.dir,
+      ...(config.network.mode === 'bridge' ? [config.network.claims_dir] : []),
+    ];
     for (const dir of dirs) await tryWriting(dir);
     return undefined;
   }

@@ -17,9 +17,8 @@ import type { Log } from './log.ts';
 
 /** SIGKILL, for sessions whose shim is gone. */
 const SIGKILL = 9;
-/** How often an agent is asked for a sign of life, and after how long without one the machine is given up. Under TCG on a busy host seconds are normal. */
+/** How often an agent is asked for a sign of life, at most. */
 const PING_EVERY_MS = 10_000;
-const SILENT_AFTER_MS = 90_000;
 /** Shims come back to a restarted caddisd within a second or two; a session that nobody has claimed by then has none. */
 const UNCLAIMED_AFTER_MS = 20_000;
 
@@ -28,9 +27,13 @@ export interface GuestOptions {
   readonly bulk: string;
   readonly log: Log;
   readonly lostShimGraceMs: number;
+  /** Without a sign of life for this long `silent` is called. */
+  readonly silentAfterMs: number;
   readonly decideRelay: (request: RelayRequest) => Promise<RelayDecision>;
   /** The scheduler's words for a program that could not be started. */
   readonly sayNotStarted: SayNotStarted | undefined;
+  /** Signals that the scheduler means for a step's main process alone. */
+  readonly isForMainOnly: ((step: string, signal: number) => boolean) | undefined;
   readonly stepOpened: () => void;
   readonly stepEnded: () => void;
   /** The agent gave no sign of life for too long. */
@@ -59,6 +62,7 @@ export class Guest {
     this.#router = new SessionRouter(this.#link, {
       decideRelay: options.decideRelay,
       sayNotStarted: options.sayNotStarted,
+      isForMainOnly: options.isForMainOnly,
     });
     this.#link.on('up', () => {
       this.#lastSignMs = performance.now();
@@ -98,7 +102,7 @@ export class Guest {
   /** Begins to watch for signs of life. */
   watch(): void {
     this.#lastSignMs = performance.now();
-    this.#watch ??= setInterval(() => this.#look(), PING_EVERY_MS);
+    this.#watch ??= setInterval(() => this.#look(), Math.min(PING_EVERY_MS, this.#options.silentAfterMs / 4));
   }
 
   setup(document: SetupDocument, options: RequestOptions): Promise<SetupResult> {
@@ -115,9 +119,9 @@ export class Guest {
   }
 
   /** A shim that was connected to an earlier caddisd, or lost its connection. */
-  attachStep(id: bigint, peer: SessionPeer): void {
+  attachStep(id: bigint, name: string, peer: SessionPeer): void {
     const known = this.#router.sessions().some(({ session }) => session === id);
-    this.#router.attach(id, peer);
+    this.#router.attach(id, peer, name);
     this.#unclaimedSinceMs.delete(id);
     if (!known) this.#begun();
   }
@@ -203,13 +207,16 @@ export class Guest {
   }
 
   #look(): void {
-    if (performance.now() - this.#lastSignMs > SILENT_AFTER_MS) {
+    const { silentAfterMs } = this.#options;
+    if (performance.now() - this.#lastSignMs > silentAfterMs) {
       clearInterval(this.#watch);
-      this.#options.silent(`the guest's agent gave no sign of life for ${SILENT_AFTER_MS / 1000} s`);
+      this.#options.silent(
+        `the guest's agent gave no sign of life for ${silentAfterMs / 1000} s (vm.agent_timeout)`,
+      );
       return;
     }
     if (!this.#link.isUp) return;
-    this.#link.ping({ timeoutMs: SILENT_AFTER_MS }).then(
+    this.#link.ping({ timeoutMs: silentAfterMs }).then(
       () => {
         this.#lastSignMs = performance.now();
       },

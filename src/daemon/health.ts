@@ -44,10 +44,7 @@ export class NodeHealth {
   async start(): Promise<void> {
     const reason = await this.#probe();
     if (reason !== undefined) this.unfit(reason);
-    else {
-      this.#reason = undefined;
-      this.#report();
-    }
+    else this.#fit();
     this.#schedule();
   }
 
@@ -72,13 +69,18 @@ export class NodeHealth {
       const reason = await this.#probe();
       if (reason !== undefined) this.unfit(reason);
       else if (this.#reason !== undefined && performance.now() >= this.#heldUntilMs) {
-        this.#reason = undefined;
         this.#backInServiceMs = performance.now();
-        this.#options.log.info('node back in service');
-        this.#report();
+        this.#fit();
       }
       this.#schedule();
     }, PROBE_EVERY_MS);
+  }
+
+  /** Also reported when nothing was wrong before: an earlier caddisd may have left a drain. */
+  #fit(): void {
+    if (this.#reason !== undefined) this.#options.log.info('node back in service');
+    this.#reason = undefined;
+    this.#report();
   }
 
   /** A fault that no probe sees would take the node in and out with every job: each time it comes back soon, the node stays out for longer. */
@@ -94,7 +96,10 @@ export class NodeHealth {
     let timer: NodeJS.Timeout | undefined;
     const tooLong = new Promise<string>((resolve) => {
       timer = setTimeout(
-        () => resolve(`looking at this node took more than ${PROBE_TIMEOUT_MS / 1000} s: does a file system hang?`),
+        () =>
+          resolve(
+            `looking at this node took more than ${PROBE_TIMEOUT_MS / 1000} s: does a file system hang?`,
+          ),
         PROBE_TIMEOUT_MS,
       );
     });

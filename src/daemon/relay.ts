@@ -29,9 +29,9 @@ export async function decideRelay(
   const { call } = request;
   const [path = '', ...args] = call.args;
   const argv = [path.split('/').pop() ?? '', ...args];
-  const refuse = (message: string): RelayDecision => {
+  const refuse = (message: string, exitCode = 1): RelayDecision => {
     job.log.info(`refused inside the job: ${argv[0]}: ${message}`);
-    return { refuse: message, exitCode: 1 };
+    return { refuse: message, exitCode };
   };
   const rule = job.scheduler.relayRule(argv);
   // A rule may name the command itself.
@@ -43,8 +43,13 @@ export async function decideRelay(
         `${argv[0]}: ${file} is a file of the job's machine alone, and ${argv[0]} runs outside: use a file in a shared directory, or the shell's redirection`,
       );
   const script = await carryScript(job, storage, request, rule, argv);
-  if (script === 'unreadable')
-    return refuse((rule.scriptError ?? 'cannot read PATH').replace('PATH', argv[rule.script ?? 0] ?? ''));
+  if (script === 'unreadable') {
+    const name = argv[rule.script ?? 0] ?? '';
+    return refuse(
+      (rule.scriptError ?? 'cannot read PATH').replace('PATH', () => name),
+      rule.scriptStatus,
+    );
+  }
   if (script && rule.script !== undefined) argv[rule.script] = script.path;
 
   const shared = await isDirectory(call.cwd);

@@ -66,7 +66,11 @@ export function vcpusOf(
   call: HookCall,
   job: { hostCpus: readonly number[] | undefined; vcpus: number },
 ): number[] {
-  if (call.cpus.length === 0 || call.cpus.length >= job.vcpus || ownCpus().every((cpu) => call.cpus.includes(cpu)))
+  if (
+    call.cpus.length === 0 ||
+    call.cpus.length >= job.vcpus ||
+    ownCpus().every((cpu) => call.cpus.includes(cpu))
+  )
     return [];
   const places = job.hostCpus;
   if (places === undefined || places.length !== job.vcpus) return call.cpus.map((_, i) => i);

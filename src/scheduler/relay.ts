@@ -11,6 +11,8 @@ export type RelayRule =
       readonly script: number | undefined;
       /** What the command would print when it could not read that script; `PATH` stands for its name. */
       readonly scriptError?: string;
+      /** The status it would end with then. */
+      readonly scriptStatus?: number;
       /** Other files that the command itself would open on the host: refused when the host does not share them. */
       readonly files?: readonly string[];
       /** True when the command's working directory becomes that of a step of this job, which may have a directory that the host has not. */

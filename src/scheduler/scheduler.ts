@@ -29,6 +29,8 @@ export interface Scheduler {
     readonly message: string;
     readonly status: number;
   };
+  /** Does the scheduler mean this signal for the main process of that step alone? Its shim sees no difference. Absent: never. */
+  readonly isForMainOnly?: (step: string, signal: number) => boolean;
   /**
    * Asks the controller what the prolog's environment does not say. At most one query per job start, after a random delay of up to `jitterMs`.
    * Throws SchedulerUnavailable when there is no answer before `signal` aborts.

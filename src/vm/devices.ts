@@ -53,3 +53,9 @@ export function requestMemoryXml(domainXml: string, requestedBytes: number): str
     `<requested unit='KiB'>${requestedMib * 1024}</requested>`,
   );
 }
+
+/** Bytes that the virtio-mem device of a live domain's XML was asked to give; 0 if there is none. */
+export function requestedMemory(domainXml: string): number {
+  const element = /<memory model='virtio-mem'[\s\S]*?<\/memory>/.exec(domainXml)?.[0] ?? '';
+  return Number(/<requested unit='KiB'>(\d+)<\/requested>/.exec(element)?.[1] ?? 0) * 1024;
+}

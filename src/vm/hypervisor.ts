@@ -1,18 +1,25 @@
-import { NodeUnfit, messageOf } from '../model/errors.ts';
 import {
   type Domain,
-  type Libvirt,
-  type ReconnectingConnection,
   destroyFlags,
   isLibvirtError,
   isNoDomain,
   isNoDomainMetadata,
+  type Libvirt,
   listFlags,
   metadataType,
   modify,
+  type ReconnectingConnection,
 } from '../libvirt/index.ts';
-import { type DiskLimits, type NicOptions, nicXml, requestMemoryXml, scratchDiskXml } from './devices.ts';
-import { METADATA_URI, type MachineFacts, bareMetadataXml, parseMetadata } from './metadata.ts';
+import { messageOf, NodeUnfit } from '../model/errors.ts';
+import {
+  type DiskLimits,
+  type NicOptions,
+  nicXml,
+  requestedMemory,
+  requestMemoryXml,
+  scratchDiskXml,
+} from './devices.ts';
+import { bareMetadataXml, type MachineFacts, METADATA_URI, parseMetadata } from './metadata.ts';
 
 /** Domains of ours, by name; everything else on the node is left alone. */
 export const MACHINE_PREFIX = 'caddis-';
@@ -81,8 +88,20 @@ export class Hypervisor {
     await this.#libvirt.updateDevice(domain, requestMemoryXml(xml, bytes), modify.live);
   }
 
+  /** What `requestMemory` was last told, in bytes; 0 for a machine that was never grown. */
+  async pluggedMemory(domain: Domain): Promise<number> {
+    return requestedMemory(await this.#libvirt.xml(domain));
+  }
+
   async setFacts(domain: Domain, facts: MachineFacts): Promise<void> {
-    await this.#libvirt.setMetadata(domain, metadataType.element, bareMetadataXml(facts), 'caddis', METADATA_URI, modify.live);
+    await this.#libvirt.setMetadata(
+      domain,
+      metadataType.element,
+      bareMetadataXml(facts),
+      'caddis',
+      METADATA_URI,
+      modify.live,
+    );
   }
 
   /** Our running machines with what their metadata says; undefined where it cannot be read. */
@@ -98,7 +117,9 @@ export class Hypervisor {
 
   async #facts(domain: Domain): Promise<MachineFacts | undefined> {
     try {
-      return parseMetadata(await this.#libvirt.getMetadata(domain, metadataType.element, METADATA_URI, modify.live));
+      return parseMetadata(
+        await this.#libvirt.getMetadata(domain, metadataType.element, METADATA_URI, modify.live),
+      );
     } catch (error) {
       if (isNoDomain(error) || isNoDomainMetadata(error)) return undefined;
       throw error;

@@ -8,7 +8,10 @@ export interface QemuProcess {
 }
 
 /** Finds a machine's QEMU by the pid file that libvirt keeps, checked against the process's command line. Undefined when it is not there. */
-export async function qemuProcess(machine: string, pidDir = '/run/libvirt/qemu'): Promise<QemuProcess | undefined> {
+export async function qemuProcess(
+  machine: string,
+  pidDir = '/run/libvirt/qemu',
+): Promise<QemuProcess | undefined> {
   const pid = Number((await readFile(join(pidDir, `${machine}.pid`), 'utf8').catch(() => '')).trim());
   if (!Number.isInteger(pid) || pid <= 1) return undefined;
   const commandLine = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');

@@ -10,7 +10,8 @@ const AIM_MIB = 100;
 const FIRST_JOB = 60_000_001;
 
 /**
- * Resident memory of a node's caddisd before and with so many machines. A lab node has fewer CPUs than that, so the prologs are called as slurmd calls them, for jobs that slurmctld does not know.
+ * Resident memory of a node's caddisd before and with so many machines. A lab node has fewer CPUs than that, so the prologs are called as slurmd calls them, for jobs that
+ * slurmctld does not know; a caddisd that is restarted meanwhile ends their machines.
  */
 export async function daemonMemory(
   lab: Lab,
@@ -55,6 +56,8 @@ export async function daemonMemory(
     };
   } finally {
     await Promise.allSettled(Array.from({ length: machines }, (_, i) => hook('epilog', i)));
+    // What the epilog script removes of a job that got no machine: the file with the reason.
+    await on(host, ['sh', '-c', `rm -f /run/caddis/jobs/slurm-${String(FIRST_JOB).slice(0, -2)}??`]);
   }
 }
 

@@ -19,6 +19,8 @@ const CHILD = fileURLToPath(new URL('raw-port-child.mjs', import.meta.url));
 export interface RawPort {
   /** Seconds until this many bytes from the guest have arrived. */
   receive(bytes: number): Promise<number>;
+  /** The same with a pipe between the producer and who writes to the port: no agent can do without one. */
+  receivePiped(bytes: number): Promise<number>;
   /** Seconds until the guest has read this many bytes. */
   send(bytes: number): Promise<number>;
 }
@@ -65,6 +67,8 @@ export async function withRawPort<T>(
     };
     return await use({
       receive: (bytes) => transfer('receive', bytes, `${produce(bytes)} > $dev`),
+      receivePiped: (bytes) =>
+        transfer('receive', bytes, `${produce(bytes)} | dd bs=${WRITE_BYTES} status=none > $dev`),
       send: (bytes) =>
         transfer(
           'send',

@@ -30,6 +30,7 @@ export async function throughput(
   try {
     return await withRawPort(lab, { node, job }, async (port) => {
       paths.raw_out = () => port.receive(bytes);
+      paths.raw_out_piped = () => port.receivePiped(bytes);
       paths.raw_in = () => port.send(bytes);
       const taken: Record<string, number[]> = {};
       for (let round = 1; round <= ROUNDS; round++)
@@ -47,6 +48,7 @@ export async function throughput(
         megabytes,
         ...Object.fromEntries(Object.keys(paths).map((name) => [`${name}_mb_per_s`, rounded(rate(name))])),
         stdout_over_raw_ratio: rounded(outRatio),
+        stdout_over_raw_piped_ratio: rounded(rate('stdout_to_null') / rate('raw_out_piped')),
         stdin_over_raw_ratio: rounded(inRatio),
         aim_ratio: RATIO_AIM,
         met: outRatio >= RATIO_AIM && inRatio >= RATIO_AIM,

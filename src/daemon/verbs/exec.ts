@@ -14,7 +14,7 @@ export async function exec(job: Job, call: HookCall, client: HookClient): Promis
   if (!guest) throw new CaddisError('the job has no machine any more');
   if (call.session !== undefined) {
     job.shims.set(call.session, call);
-    guest.attachStep(call.session, client.peer);
+    guest.attachStep(call.session, job.scheduler.readStep(call).name, client.peer);
     return;
   }
   const plan = inGuestDirectory(job.scheduler.readStep(call));
@@ -31,7 +31,7 @@ export function shell(job: Job, call: HookCall, client: HookClient, identity: Id
   const guest = job.resources.guest;
   if (!guest) throw new CaddisError('the job has no machine any more');
   if (call.session !== undefined) {
-    guest.attachStep(call.session, client.peer);
+    guest.attachStep(call.session, 'shell', client.peer);
     return;
   }
   const [, ...command] = call.args;

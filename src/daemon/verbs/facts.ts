@@ -2,6 +2,7 @@ import { messageOf } from '../../model/errors.ts';
 import type { HookCall } from '../../model/job.ts';
 import type { HookAnswer, Scheduler } from '../../scheduler/scheduler.ts';
 import type { Daemon } from '../daemon.ts';
+import type { Job } from '../job.ts';
 import { grow } from '../start-machine.ts';
 
 /**
@@ -23,8 +24,9 @@ export async function facts(
         cpus: larger(said.cpus, job.sizes.cpus),
         memoryBytes: larger(said.memoryBytes, job.sizes.memoryBytes),
       };
-      if (wanted.cpus !== undefined || wanted.memoryBytes !== undefined)
-        await grow(daemon.context, job, wanted, signal);
+      if (wanted.cpus === undefined && wanted.memoryBytes === undefined) return;
+      await grow(daemon.context, job, wanted, signal);
+      await remember(daemon, job);
     });
     return { exitCode: 0 };
   } catch (error) {
@@ -33,6 +35,14 @@ export async function facts(
     await job.dispatch({ type: 'machine-lost', reason });
     return { exitCode: 1, stderr: `caddis: ${reason}\n` };
   }
+}
+
+/** A caddisd that is restarted must know the size that the machine has now. */
+async function remember({ context }: Daemon, job: Job): Promise<void> {
+  const { domain } = job.resources;
+  const { cpus, memoryBytes } = job.sizes;
+  Object.assign(job.facts.request, { cpus, memoryBytes });
+  if (domain) await context.hypervisor.setFacts(domain, job.facts);
 }
 
 /** The larger value if it is news, else undefined. */

@@ -40,13 +40,17 @@ export async function prolog(
     return { exitCode: 0 };
   } catch (error) {
     const reason = messageOf(error);
+    // Nobody reads the answer: a hook that was killed had its job cancelled, one whose caddisd stops asks the next.
+    if (signal.aborted) {
+      job.log.info(`the start was given up: ${messageOf(signal.reason)}`);
+      await job.dispatch({ type: 'start-failed', reason });
+      throw error;
+    }
     job.log.error(
       `no machine for this job: ${reason}`,
       isNodeUnfit(error) ? {} : { stack: (error as Error).stack },
     );
     await job.dispatch({ type: 'start-failed', reason });
-    // Nobody reads the answer: a hook that was killed had its job cancelled, one whose caddisd stops asks the next.
-    if (signal.aborted) throw error;
     if (isNodeUnfit(error) && error.wholeNode) daemon.health.unfit(reason);
     return noMachine(daemon, scheduler, request, reason, signal);
   }
@@ -66,7 +70,11 @@ export async function noMachine(
     case 'fail':
       return scheduler.fail(request, reason);
     case 'requeue':
-      return scheduler.refuse(request, reason, AbortSignal.any([signal, AbortSignal.timeout(REFUSE_TIMEOUT_MS)]));
+      return scheduler.refuse(
+        request,
+        reason,
+        AbortSignal.any([signal, AbortSignal.timeout(REFUSE_TIMEOUT_MS)]),
+      );
   }
 }
 

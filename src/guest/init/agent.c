@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "boot.h"
 #include "clock.h"
 #include "oom.h"
 #include "relay.h"
@@ -96,7 +97,7 @@ static void on_down(void *user)
 int agent_init(struct agent *a, int guest)
 {
 	struct link_events events = { a, on_frame, on_up, on_down };
-	struct process_host host = { a, send_for_processes, log_for_processes, guest ? "/sys/fs/cgroup/caddis" : NULL, SESSIONS_GUEST };
+	struct process_host host = { a, send_for_processes, log_for_processes, guest ? SESSIONS_GROUP : NULL, SESSIONS_GUEST };
 	sigset_t set;
 
 	memset(a, 0, sizeof *a);

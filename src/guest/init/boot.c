@@ -55,10 +55,10 @@ static void make_groups(void)
 	static const char *const controllers[] = { "+cpu", "+memory", "+pids", "+io" };
 
 	mount_or_log("cgroup2", "/sys/fs/cgroup", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
-	mkdir("/sys/fs/cgroup/caddis", 0755);
+	mkdir(SESSIONS_GROUP, 0755);
 	for (size_t i = 0; i < sizeof controllers / sizeof *controllers; i++) {
 		file_write("/sys/fs/cgroup/cgroup.subtree_control", controllers[i]);
-		file_write("/sys/fs/cgroup/caddis/cgroup.subtree_control", controllers[i]);
+		file_write(SESSIONS_GROUP "/cgroup.subtree_control", controllers[i]);
 	}
 }
 

@@ -9,10 +9,12 @@
 #include <sys/reboot.h>
 #include <unistd.h>
 
+#include "boot.h"
 #include "clock.h"
 #include "oom.h"
 #include "pressure.h"
 #include "relay.h"
+#include "thrash.h"
 #include "worker.h"
 
 #define PRESSURE_EVERY_MS 1000
@@ -204,9 +206,13 @@ static void say_pressure(struct agent *a)
 	struct tlv_writer w = { 0 };
 	int64_t now = clock_ms();
 
-	if (!a->link.up || now < a->pressure_at_ms)
+	if (now < a->pressure_at_ms)
 		return;
 	a->pressure_at_ms = now + PRESSURE_EVERY_MS;
+	if (a->guest)
+		thrash_end(SESSIONS_GROUP);
+	if (!a->link.up)
+		return;
 	pressure_document(&w, a->processes, a->oom_kills);
 	f.length = (uint32_t)w.length;
 	/* Thousands of sessions would not fit one frame: then this second has no report. No room: the next second brings a fresher one. */

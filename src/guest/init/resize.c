@@ -5,6 +5,7 @@
 #include <sys/mount.h>
 #include <unistd.h>
 
+#include "boot.h"
 #include "clock.h"
 #include "file.h"
 #include "pressure.h"
@@ -13,8 +14,6 @@
 /* Hot-plugged memory was visible within 0.5 s, CPUs after 1 s (facts/vm.md); under TCG on a loaded host far later. */
 #define RESIZE_WAIT_MS 30000
 #define CPUS_MOST 4096
-/* boot.c makes it; each session is a group below */
-#define SESSIONS_GROUP "/sys/fs/cgroup/caddis"
 
 static int set_online(int cpu, int online)
 {

@@ -1,3 +1,5 @@
+import { setTimeout as setTimeoutAsync } from 'node:timers/promises';
+
 import { messageOf } from '../../model/errors.ts';
 import { DocumentAssembler, documentFrames } from '../protocol/document-frames.ts';
 import { type Frame, frameOf } from '../protocol/frame.ts';
@@ -31,6 +33,10 @@ const SIGKILL = 9n;
 const MOST_RELAYS = 512;
 /** A shim reconnects to a restarted caddisd within this time; a relayed command without its shim is lost then. */
 const ORPHAN_MS = 60_000;
+/** A shim tries again at least every half second. */
+const PEER_WAIT_MS = 5_000;
+const PEER_EVERY_MS = 50;
+const NO_PEER = 'caddis: no step of this job is connected to run the command';
 /** Frames of output held back at a time: windows full of small ones. */
 const MOST_EARLY = 4096;
 
@@ -54,7 +60,10 @@ export interface RelaysOptions {
   readonly toGuest: (frame: Frame) => void;
   /** Resolves when the guest has taken all that was sent through the control port. */
   readonly fence: () => Promise<unknown>;
+  /** The shim of this step. */
   readonly parentPeer: (parent: bigint) => SessionPeer | undefined;
+  /** Any shim: for a caller whose step has none. */
+  readonly anyPeer: () => SessionPeer | undefined;
 }
 
 /** The relayed commands of one machine: stdio in the guest, process beside the parent's shim on the host. */
@@ -174,22 +183,31 @@ export class Relays {
     }
     const call = parseOpen(document);
     const parent = call.parent ?? 0n;
-    const peer = this.#options.parentPeer(parent);
-    if (!peer) {
-      this.#refuse(session, 'caddis: no step of this job is connected to run the command', 1);
-      return;
-    }
     const deciding = { kind: 'deciding' as const, killed: false };
     this.#relays.set(session, deciding);
-    this.#options
-      .decide({ parent, call, peerPid: peer.pid })
-      .then((decision) => {
+    const decide = async () => {
+      const peer = await this.#peerFor(parent);
+      if (!peer) return { decision: { refuse: NO_PEER, exitCode: 1 } } as const;
+      return { peer, decision: await this.#options.decide({ parent, call, peerPid: peer.pid }) };
+    };
+    decide()
+      .then(({ peer, decision }) => {
         if ('allow' in decision && decision.ended) this.#ended.set(session, decision.ended);
         if (this.#relays.get(session) !== deciding || deciding.killed) this.#forget(session);
-        else if ('allow' in decision) this.#run(session, peer, decision.allow);
+        else if ('allow' in decision) this.#run(session, peer as SessionPeer, decision.allow);
         else this.#refuse(session, decision.refuse, decision.exitCode);
       })
       .catch((error: unknown) => this.#refuse(session, `caddis: ${messageOf(error)}`, 1));
+  }
+
+  /** The shim of the caller's step; after a restart of caddisd the guest is here before the shims are. */
+  async #peerFor(parent: bigint): Promise<SessionPeer | undefined> {
+    const deadline = performance.now() + PEER_WAIT_MS;
+    for (;;) {
+      const peer = this.#options.parentPeer(parent);
+      if (peer || performance.now() > deadline) return peer ?? this.#options.anyPeer();
+      await setTimeoutAsync(PEER_EVERY_MS);
+    }
   }
 
   #run(session: bigint, peer: SessionPeer, start: StartDocument): void {

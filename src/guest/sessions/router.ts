@@ -9,7 +9,7 @@ import { FrameType, GUEST_OPENED, ProtocolError, SignalScope } from '../protocol
 import { illegal } from './legality.ts';
 import type { SessionPeer } from './peer.ts';
 import { type RelayDecision, type RelayRequest, Relays } from './relays.ts';
-import { type SayNotStarted, StepSession } from './step.ts';
+import { type SayNotStarted, type StepEvents, StepSession } from './step.ts';
 
 export interface SessionInfo {
   readonly session: bigint;
@@ -44,7 +44,7 @@ export class SessionRouter extends EventEmitter<SessionRouterEvents> {
   readonly #link: SessionLink;
   readonly #steps = new Map<bigint, StepSession>();
   readonly #relays: Relays;
-  readonly #sayNotStarted: SayNotStarted | undefined;
+  readonly #words: Pick<StepEvents, 'sayNotStarted' | 'isForMainOnly'>;
   readonly #paused = new Set<SessionPeer>();
   /** Sessions that the shim has finished with and the guest has not heard of yet. */
   readonly #acknowledge = new Set<bigint>();
@@ -55,16 +55,18 @@ export class SessionRouter extends EventEmitter<SessionRouterEvents> {
     options: {
       readonly decideRelay: (request: RelayRequest) => Promise<RelayDecision>;
       readonly sayNotStarted?: SayNotStarted | undefined;
+      readonly isForMainOnly?: ((step: string, signal: number) => boolean) | undefined;
     },
   ) {
     super();
     this.#link = link;
-    this.#sayNotStarted = options.sayNotStarted;
+    this.#words = options;
     this.#relays = new Relays({
       decide: options.decideRelay,
       toGuest: (frame) => link.send(frame),
       fence: () => link.ping({ timeoutMs: FENCE_TIMEOUT_MS }),
-      parentPeer: (parent) => this.#steps.get(parent)?.peer ?? this.#anyPeer(),
+      parentPeer: (parent) => this.#steps.get(parent)?.peer,
+      anyPeer: () => this.#anyPeer(),
     });
     link.on('up', () => this.#up());
     link.on('down', () => this.#down());
@@ -149,7 +151,8 @@ export class SessionRouter extends EventEmitter<SessionRouterEvents> {
       exited: (status) => this.emit('exited', id, status),
       acknowledged: () => this.#finish(id),
       violation: (text) => this.#violation(text),
-      sayNotStarted: this.#sayNotStarted,
+      sayNotStarted: this.#words.sayNotStarted,
+      isForMainOnly: this.#words.isForMainOnly,
     });
     this.#steps.set(id, step);
     step.peerBack(peer);

@@ -6,7 +6,7 @@ import {
   parseAttached,
   parseExit,
 } from '../protocol/session-payloads.ts';
-import { AttachedState, FrameType, Stream } from '../protocol/types.ts';
+import { AttachedState, FrameType, SignalScope, Stream } from '../protocol/types.ts';
 import type { SessionPeer } from './peer.ts';
 import { StreamGuard } from './stream-guard.ts';
 
@@ -28,6 +28,8 @@ export interface StepEvents {
   acknowledged(): void;
   violation(text: string): void;
   readonly sayNotStarted?: SayNotStarted | undefined;
+  /** Does the scheduler mean this signal for the step's main process alone? Its shim cannot tell. */
+  readonly isForMainOnly?: ((step: string, signal: number) => boolean) | undefined;
 }
 
 /** One step of the job: the guest runs it, a shim holds its stdio. No stream bytes are kept here. */
@@ -97,7 +99,8 @@ export class StepSession {
     if (this.#phase !== 'opening') peer.send(this.#frame(FrameType.Opened));
   }
 
-  fromPeer(frame: Frame): void {
+  fromPeer(sent: Frame): void {
+    const frame = this.#narrowed(sent);
     if (frame.type === FrameType.Attach) {
       parseAttach(frame);
       if (this.#phase === 'opening') return;
@@ -224,6 +227,12 @@ export class StepSession {
     this.#early = [];
     this.#events.toGuest(frame);
     this.#flushHeld();
+  }
+
+  #narrowed(frame: Frame): Frame {
+    if (frame.type !== FrameType.Signal || frame.flags !== SignalScope.Session) return frame;
+    const mainOnly = this.#events.isForMainOnly?.(this.name, Number(frame.offset));
+    return mainOnly ? frameOf({ ...frame, flags: SignalScope.Main }) : frame;
   }
 
   #hold(frame: Frame): void {

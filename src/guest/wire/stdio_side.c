@@ -173,7 +173,7 @@ static int on_lost(struct stdio *s, const struct frame *f)
 		return 0;
 	}
 	/* Told in the stream of frames: what comes from now on answers our ATTACH. */
-	if (s->state != STDIO_NEW && s->state != STDIO_ENDED && !s->has_exit) {
+	if (s->state != STDIO_NEW && s->state != STDIO_ENDED && !stdio_complete(s)) {
 		forget_received(s);
 		s->state = STDIO_ATTACHING;
 		s->want_attach = 1;

@@ -54,7 +54,7 @@ export function createGridEngine(options: GridEngineOptions): Scheduler {
   return {
     relayCommands: GRIDENGINE_COMMANDS,
     relayRule: (argv) => gridEngineRelayRule(argv, options.binDir),
-    spoolDirs: [join(options.spoolDir, host, 'job_scripts')],
+    spoolDirs: ['job_scripts', 'active_jobs'].map((name) => join(options.spoolDir, host, name)),
     readProlog: (call) => readProlog(call, findAccount, { trustJsv }),
     readEpilog,
     readStep: (call) => readStep(call, findAccount),
@@ -73,9 +73,9 @@ export function createGridEngine(options: GridEngineOptions): Scheduler {
     fail,
     async lost(request, _reason, signal) {
       if (!request.requeueable) return 'failing';
-      // -rj takes this very task; it says no for jobs with -r n, and then there is nothing to go back to.
+      // -rj takes this very task. For a job with -r n it says "The job 169 is not restartable", and exits 0.
       return run(['qmod', '-rj', taskName(request.key)], signal).then(
-        () => 'requeued' as const,
+        (said) => (/rescheduling/i.test(said) ? 'requeued' : 'failing'),
         () => 'failing' as const,
       );
     },

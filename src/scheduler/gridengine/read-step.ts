@@ -22,7 +22,12 @@ export function readStep(
   readKey(env);
   const words = stepWords(call.args);
   const spoolDir = required(env, 'SGE_JOB_SPOOL_DIR');
-  const plan = { env: jobEnvironment(env), cwd: call.cwd, carry: [] as StepPlan['carry'], directories: ownDirectories(env) };
+  const plan = {
+    env: jobEnvironment(env),
+    cwd: call.cwd,
+    carry: carryHostfile(call.uid, env),
+    directories: ownDirectories(env),
+  };
   const shellPath = env.SGE_STARTER_SHELL_PATH ?? '';
   if (shellPath === '') {
     // qrsh CMD and qrsh -inherit: qrsh_starter runs the login shell of the account, not the queue's shell.
@@ -40,9 +45,10 @@ export function readStep(
     if (config.noShell) return { ...plan, ...run(words, undefined, true), name };
     return { ...plan, ...run([argv0, '-c', words.join(' ')], shellPath), name };
   }
-  const carry = carryScript(words[0] as string, call.uid, env);
+  const carry = [...carryScript(words[0] as string, call.uid, env), ...plan.carry];
   // With script_from_stdin Grid Engine gives the starter "-s" and the script as stdin: the words go to the shell as in posix_compliant.
-  if (config.shellStartMode === 'unix_behavior') return { ...plan, ...run(words, undefined, true), carry, name };
+  if (config.shellStartMode === 'unix_behavior')
+    return { ...plan, ...run(words, undefined, true), carry, name };
   return { ...plan, ...run([argv0, ...words], shellPath), carry, name };
 }
 
@@ -71,6 +77,14 @@ function stepWords(args: readonly string[]): readonly string[] {
 function carryScript(path: string, uid: number, env: Readonly<Record<string, string>>): StepPlan['carry'] {
   const scripts = join(dirname(dirname(required(env, 'SGE_JOB_SPOOL_DIR'))), 'job_scripts');
   return dirname(path) === scripts ? [{ path, mode: 0o755, uid }] : [];
+}
+
+/** `$PE_HOSTFILE` of a parallel job lies in the spool of the host, too. */
+function carryHostfile(uid: number, env: Readonly<Record<string, string>>): StepPlan['carry'] {
+  const path = env.PE_HOSTFILE;
+  return path !== undefined && path === join(required(env, 'SGE_JOB_SPOOL_DIR'), 'pe_hostfile')
+    ? [{ path, mode: 0o644, uid }]
+    : [];
 }
 
 /** `<tmpdir of the queue>/<job>.<task>.<queue>`: sge_execd makes it on the host, and takes it away there. */

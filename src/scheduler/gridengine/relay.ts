@@ -39,6 +39,7 @@ export function gridEngineRelayRule(argv: readonly string[], binDir: string): Re
     program,
     script,
     scriptError: 'Unable to read script file because of error: error opening PATH: No such file or directory',
+    scriptStatus: 14,
     files,
     startsStep: false,
   };

@@ -3,6 +3,7 @@ import { hostname } from 'node:os';
 import { formatKey, type JobKey } from '../../model/job.ts';
 import { writeRefusal } from '../refusal.ts';
 import type { Scheduler } from '../scheduler.ts';
+import { isForBatchShell } from './batch-signals.ts';
 import { createRunCommand, type RunCommand } from './commands.ts';
 import { askJob, complete } from './complete.ts';
 import { setNodeHealth } from './node-health.ts';
@@ -63,6 +64,7 @@ export function createSlurm(options: SlurmOptions): Scheduler {
       cwdElse: { directory: '/tmp', complaintPrefix: words.errorPrefix },
     }),
     sayNotStarted: words.sayNotStarted,
+    isForMainOnly: isForBatchShell,
     complete: (request, settings) => complete(request, node, settings, run),
     refuse: (request, reason, signal) => refuse(request, reason, { runDir, node, run, signal }),
     async fail(request, reason) {

@@ -12,7 +12,7 @@ const LINES = 300;
 const TALK = `for i in $(seq ${LINES}); do echo $i; sleep 0.03; done; echo end`;
 const TALKED = `${Array.from({ length: LINES }, (_, i) => `${i + 1}\n`).join('')}end\n`;
 
-describe('caddisd dies', () => {
+describe('caddisd dies', { timeout: 300_000 }, () => {
   let lab: Lab;
   let node: LabHost;
   beforeAll(async () => {
@@ -24,15 +24,25 @@ describe('caddisd dies', () => {
     await untilNoTrouble(lab);
   });
 
-  it.each(['KILL', 'TERM'] as const)('by %s in the middle of output: not a byte is lost or repeated', async (signal) => {
-    const jobs = await victims(lab, node, TALK);
-    await untilSays(jobs, '20\n');
-    await restartCaddisd(lab, node, signal);
-    for (const job of jobs) {
-      const end = await ending(lab, job);
-      expect({ ...end, state: '' }).toEqual({ exitCode: 0, signal: 0, state: '', stdout: TALKED, stderr: '', runs: 1 });
-    }
-  });
+  it.each(['KILL', 'TERM'] as const)(
+    'by %s in the middle of output: not a byte is lost or repeated',
+    async (signal) => {
+      const jobs = await victims(lab, node, TALK);
+      await untilSays(jobs, '20\n');
+      await restartCaddisd(lab, node, signal);
+      for (const job of jobs) {
+        const end = await ending(lab, job);
+        expect({ ...end, state: '' }).toEqual({
+          exitCode: 0,
+          signal: 0,
+          state: '',
+          stdout: TALKED,
+          stderr: '',
+          runs: 1,
+        });
+      }
+    },
+  );
 
   it.each(['KILL', 'TERM'] as const)('by %s in a prolog: the job runs all the same', async (signal) => {
     const jobs = await victims(lab, node, 'echo end');
@@ -40,7 +50,14 @@ describe('caddisd dies', () => {
     await restartCaddisd(lab, node, signal);
     for (const job of jobs) {
       const end = await ending(lab, job);
-      expect({ ...end, state: '' }).toEqual({ exitCode: 0, signal: 0, state: '', stdout: 'end\n', stderr: '', runs: 1 });
+      expect({ ...end, state: '' }).toEqual({
+        exitCode: 0,
+        signal: 0,
+        state: '',
+        stdout: 'end\n',
+        stderr: '',
+        runs: 1,
+      });
     }
   });
 

@@ -18,7 +18,7 @@ import { untilNothingLeft } from '../support/leftovers.ts';
 /** The first run waits to be broken; any other says that it came through. */
 const TWICE = 'if [ "$(wc -l < runs)" = 1 ]; then echo begun; sleep 600; fi; echo end';
 
-describe('a machine dies', () => {
+describe('a machine dies', { timeout: 300_000 }, () => {
   let lab: Lab;
   let node: LabHost;
   beforeAll(async () => {
@@ -57,9 +57,9 @@ describe('a machine dies', () => {
     const jobs = await victims(lab, node, TWICE);
     await untilSays(jobs, 'begun');
     for (const { key } of jobs)
-      await on(node, ['build/caddis-hook', 'shell', key, 'sh', '-c', 'echo c > /proc/sysrq-trigger'], { timeoutMs: 20_000 }).catch(
-        () => undefined,
-      );
+      await on(node, ['build/caddis-hook', 'shell', key, 'sh', '-c', 'echo c > /proc/sysrq-trigger'], {
+        timeoutMs: 20_000,
+      }).catch(() => undefined);
     for (const job of jobs) expect(await ending(lab, job)).toMatchObject({ exitCode: 0, runs: 2 });
   });
 
@@ -79,7 +79,8 @@ describe('a machine dies', () => {
     const start = await killLibvirtd(node);
     await start();
     for (const { directory } of jobs) await asUser(lab, ['touch', `${directory}/go`]);
-    for (const job of jobs) expect(await ending(lab, job)).toMatchObject({ exitCode: 0, runs: 1, stdout: 'begun\nend\n' });
+    for (const job of jobs)
+      expect(await ending(lab, job)).toMatchObject({ exitCode: 0, runs: 1, stdout: 'begun\nend\n' });
   });
 
   it('libvirtd is dead at the epilog: the machine ends all the same', async () => {
@@ -88,7 +89,8 @@ describe('a machine dies', () => {
     const start = await killLibvirtd(node);
     try {
       for (const { directory } of jobs) await asUser(lab, ['touch', `${directory}/go`]);
-      for (const job of jobs) expect(await ending(lab, job)).toMatchObject({ exitCode: 0, stdout: 'begun\nend\n' });
+      for (const job of jobs)
+        expect(await ending(lab, job)).toMatchObject({ exitCode: 0, stdout: 'begun\nend\n' });
     } finally {
       await start();
     }

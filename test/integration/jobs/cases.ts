@@ -27,7 +27,12 @@ export const CASES: readonly ParityCase[] = [
     },
   },
   { name: 'the working directory', job: { script: plain('pwd; echo x > made-here; ls') } },
-  { name: 'the user and the groups', job: { script: plain('id; id -un; echo ~; groups') } },
+  {
+    name: 'the user and the groups',
+    job: { script: plain('id; id -un; echo ~; groups 2>/dev/null || true') },
+    // Natively Grid Engine adds a group without a name, by which it finds the job's processes (docs/differences.md).
+    normalise: (text, result) => withoutIds(text.replace(/[, ]65\d{3}\b/g, ''), result),
+  },
   {
     name: 'a file made in the home directory belongs to the user',
     job: { script: plain('echo hello > owned; stat -c "%U %G %a %s" owned; umask') },
@@ -75,7 +80,8 @@ export const CASES: readonly ParityCase[] = [
       args: ['x'],
     },
   },
-  { name: 'a missing interpreter', job: { script: '#!/no/such/interpreter\ntrue\n' } },
+  // Grid Engine puts such a job into the error state: gridengine.test.ts.
+  { name: 'a missing interpreter', on: ['slurm'], job: { script: '#!/no/such/interpreter\ntrue\n' } },
   { name: 'a command that does not exist', job: { script: plain('no-such-command; echo $?') } },
   {
     name: 'stdin is empty',

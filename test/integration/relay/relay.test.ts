@@ -134,6 +134,11 @@ kill -KILL $p; wait $p; echo $?
 until [ -e go ]; do sleep .2; done
 `,
       });
+      await until('srun to run on the host', async () => (await srunsIn(job.directory)) > 0 || undefined, {
+        timeoutMs: LONG_MS,
+        everyMs: 300,
+      });
+      await asUser(lab, ['touch', join(job.directory, 'go-kill')]);
       await until(
         'the stub to be killed',
         async () => (await readdir(job.directory)).includes('killed') || undefined,
@@ -195,7 +200,7 @@ wait $p; echo $?
       expect(await readFile(join(job.directory, 'started'), 'utf8')).toBe('x\n');
       // A question that was under way in the very moment may be lost, and says so; it is never asked twice.
       const out = await outOf(job.directory);
-      expect(out.replace(/^(caddis: .*\nasked: 75\n)?/m, '')).toBe('9\n');
+      expect(out.replace(/^(caddis: .*\nasked: 75\n)?/m, '')).toMatch(/^(srun: error: .* code 9\n)?9\n$/);
     },
     LONG_MS,
   );

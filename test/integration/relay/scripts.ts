@@ -1,6 +1,6 @@
 /** Prints one line for each use of a Slurm command inside a job: the same natively and in a machine. Submits to `PARTITION`. */
 export const slurmScript = (partition: string) => `#!/bin/bash
-#SBATCH --mem=300M -n2
+#SBATCH --mem=300M -n2 -N1
 exec 2>&1
 cd "$SLURM_SUBMIT_DIR"
 sub() { sbatch --parsable -W -p ${partition} --mem=200M "$@" </dev/null >id; echo "submit: $?"; grep -cx '[0-9]*' id; }
@@ -23,7 +23,7 @@ echo "- signal"; srun -n1 -J trap sh -c 'trap "echo got TERM; exit 3" TERM; : >t
 up trap.up; kill -TERM $p; wait $p; echo $?
 echo "- scancel a step"; srun -n1 -J cancelled sh -c ': >cancelled.up; exec sleep 300' >/dev/null 2>&1 & p=$!
 up cancelled.up; scancel "$(step_of cancelled)"; wait $p; echo $?
-echo "- terminal"; script -qec 'srun --pty -n1 sh -c "test -t 0 && test -t 1 && test -t 2 && echo tty; exit 5"' /dev/null </dev/null | tr -d '\\r'; echo \${PIPESTATUS[0]}
+echo "- terminal"; mkfifo /tmp/f-$SLURM_JOB_ID; script -qec 'srun --pty -n1 sh -c "test -t 0 && test -t 1 && test -t 2 && echo tty; exit 5"' /dev/null <>/tmp/f-$SLURM_JOB_ID | tr -d '\\r' | grep -x tty; echo \${PIPESTATUS[0]}; rm /tmp/f-$SLURM_JOB_ID
 echo "- ask"; squeue -h -j $SLURM_JOB_ID -o %T; scontrol show job $SLURM_JOB_ID | grep -o 'JobState=[A-Z]*'; sacct -n -X -j $SLURM_JOB_ID -o state%20 | tr -d ' '; sinfo -h -o %P | sort
 scontrol update job=$SLURM_JOB_ID comment=told; scontrol show job $SLURM_JOB_ID | grep -o 'Comment=.*'
 squeue --no-such-option >/dev/null 2>&1; echo $?

@@ -12,7 +12,7 @@ import { machinesOf } from './leftovers.ts';
 export const SYSTEMS = ['slurm', 'gridengine'] as const satisfies readonly BatchSystem[];
 
 /** Generous: two cores, TCG, and other jobs beside. */
-export const SLOW_MS = 100_000;
+export const SLOW_MS = 180_000;
 
 export interface Victim {
   readonly system: BatchSystem;
@@ -27,9 +27,16 @@ export function victims(
   lab: Lab,
   node: LabHost,
   script: string,
-  options: { [system in BatchSystem]?: readonly string[] } & { job?: BatchJob; systems?: readonly BatchSystem[] } = {},
+  options: { [system in BatchSystem]?: readonly string[] } & {
+    job?: BatchJob;
+    systems?: readonly BatchSystem[];
+  } = {},
 ): Promise<Victim[]> {
-  return Promise.all((options.systems ?? SYSTEMS).map((system) => victim(lab, node, system, script, options[system], options.job)));
+  return Promise.all(
+    (options.systems ?? SYSTEMS).map((system) =>
+      victim(lab, node, system, script, options[system], options.job),
+    ),
+  );
 }
 
 export async function victim(
@@ -74,7 +81,9 @@ export async function untilPhase(node: LabHost, jobs: readonly Victim[], phase: 
     `${jobs.map(({ key }) => key).join(', ')} to be ${phase}`,
     async () => {
       const machines = [...(await machinesOf(node)).values()];
-      return jobs.every(({ key }) => machines.some((machine) => machine.job === key && machine.phase === phase));
+      return jobs.every(({ key }) =>
+        machines.some((machine) => machine.job === key && machine.phase === phase),
+      );
     },
     { timeoutMs: SLOW_MS, everyMs: 50 },
   );
@@ -89,10 +98,21 @@ export interface Ending {
 }
 
 /** How a victim ended, by its scheduler's books and its files. */
-export async function ending(lab: Lab, { system, id, directory }: Victim, timeoutMs = SLOW_MS): Promise<Ending> {
+export async function ending(
+  lab: Lab,
+  { system, id, directory }: Victim,
+  timeoutMs = SLOW_MS,
+): Promise<Ending> {
   const end = await waitForEnd(lab, system, id, timeoutMs);
-  const [stdout, stderr, noted] = await Promise.all(['out', 'err', 'runs'].map((name) => text(directory, name)));
-  return { ...end, stdout: stdout ?? '', stderr: stderr ?? '', runs: (noted ?? '').split('\n').filter(Boolean).length };
+  const [stdout, stderr, noted] = await Promise.all(
+    ['out', 'err', 'runs'].map((name) => text(directory, name)),
+  );
+  return {
+    ...end,
+    stdout: stdout ?? '',
+    stderr: stderr ?? '',
+    runs: (noted ?? '').split('\n').filter(Boolean).length,
+  };
 }
 
 /** Lines of Slurm's and Grid Engine's own view of the nodes that an admin would have to clear: down, drained or in error, each with its reason. */
@@ -109,16 +129,22 @@ export async function nodeTroubles(lab: Lab): Promise<string[]> {
 
 export async function untilNoTrouble(lab: Lab, timeoutMs = SLOW_MS): Promise<void> {
   let now: string[] = [];
-  await until('no node to be in trouble', async () => (now = await nodeTroubles(lab)).length === 0, {
-    timeoutMs,
-    everyMs: 500,
-  }).catch((error: unknown) => {
+  const none = async () => {
+    now = await nodeTroubles(lab);
+    return now.length === 0;
+  };
+  await until('no node to be in trouble', none, { timeoutMs, everyMs: 500 }).catch((error: unknown) => {
     throw new Error(`nodes still in trouble:\n${now.join('\n')}`, { cause: error });
   });
 }
 
 /** caddisd dies and comes back, as systemd would do it. */
-export async function restartCaddisd(lab: Lab, node: LabHost, signal: 'TERM' | 'KILL', extra = ''): Promise<void> {
+export async function restartCaddisd(
+  lab: Lab,
+  node: LabHost,
+  signal: 'TERM' | 'KILL',
+  extra = '',
+): Promise<void> {
   await stopOn(node, signal);
   await startOn(lab, node, extra);
 }

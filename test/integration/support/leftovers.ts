@@ -34,12 +34,16 @@ export async function untilNothingLeft(lab: Lab, timeoutMs = 60_000): Promise<vo
 }
 
 /** Machines in a node's job table, with their jobs (`slurm-12`). Rejects when caddisd does not answer. */
-export async function machinesOf(node: LabHost): Promise<Map<string, { job: string; phase: string; qemuPid: number | null }>> {
+export async function machinesOf(
+  node: LabHost,
+): Promise<Map<string, { job: string; phase: string; qemuPid: number | null }>> {
   const text = await on(node, [hookClient, '--connect-timeout', '20', 'status'], { timeoutMs: 30_000 });
   const { machines } = JSON.parse(text) as {
     machines: { job: string; machine: string; phase: string; qemu_pid: number | null }[];
   };
-  return new Map(machines.map(({ machine, job, phase, qemu_pid }) => [machine, { job, phase, qemuPid: qemu_pid }]));
+  return new Map(
+    machines.map(({ machine, job, phase, qemu_pid }) => [machine, { job, phase, qemuPid: qemu_pid }]),
+  );
 }
 
 async function ofNode(lab: Lab, node: LabHost): Promise<string[]> {
@@ -57,7 +61,11 @@ async function ofNode(lab: Lab, node: LabHost): Promise<string[]> {
   ]);
   const after = await machinesOf(node);
   const known = [...before.keys(), ...after.keys()];
-  const names = new Set([...known, ...known.map(tapOf), ...[...before.values(), ...after.values()].map(({ job }) => job)]);
+  const names = new Set([
+    ...known,
+    ...known.map(tapOf),
+    ...[...before.values(), ...after.values()].map(({ job }) => job),
+  ]);
   return seen
     .flat()
     .filter(({ owner }) => !names.has(owner))
@@ -85,7 +93,12 @@ async function directories(node: LabHost): Promise<Found[]> {
 
 /** Links of jobs to their machines, and the plain files that say why a job got none. */
 async function links(node: LabHost): Promise<Found[]> {
-  return found('link or refusal', await readdir(join(runDir(node), 'jobs')));
+  const names = await readdir(join(runDir(node), 'jobs'));
+  // KEY.native: Grid Engine's prolog lets a job run natively, so it has no machine by which it could be told from a leftover.
+  return found(
+    'link or refusal',
+    names.filter((name) => !name.endsWith('.native')),
+  );
 }
 
 async function scratchFiles(lab: Lab, node: LabHost): Promise<Found[]> {
@@ -98,7 +111,9 @@ async function scratchFiles(lab: Lab, node: LabHost): Promise<Found[]> {
 
 async function claims(lab: Lab, node: LabHost): Promise<Found[]> {
   const dir = join(lab.paths.root, 'addresses');
-  const texts = await Promise.all((await readdir(dir)).map((name) => readFile(join(dir, name), 'utf8').catch(() => '')));
+  const texts = await Promise.all(
+    (await readdir(dir)).map((name) => readFile(join(dir, name), 'utf8').catch(() => '')),
+  );
   return texts.flatMap((text) => {
     const [host, machine = ''] = text.trim().split(' ');
     return host === node.name ? found('address claim', [machine]) : [];

@@ -65,7 +65,11 @@ export async function startJob(
     `${key} to say "ready" in ${directory}/out`,
     async () => (await outputOf({ directory })).includes('ready'),
     { timeoutMs: JOB_MS, everyMs: 200 },
-  );
+  ).catch(async (error: unknown) => {
+    // Nobody else knows the job: left alone it would keep its node from the next test.
+    await remove(lab, system, id);
+    throw error;
+  });
   const status = JSON.parse(await on(request.node, [hookClient, '--connect-timeout', '20', 'status'])) as {
     machines: { job: string; machine: string; address: string; qemu_pid: number }[];
   };
@@ -87,7 +91,7 @@ export async function endOf({ lab, system, id }: RunningJob, timeoutMs = JOB_MS)
 
 /** Takes the job away and waits until its scheduler has done so. */
 export async function cancel({ lab, system, id }: RunningJob): Promise<void> {
-  await asUser(lab, system === 'slurm' ? ['scancel', id] : ['qdel', id], { user: 'root' });
+  await remove(lab, system, id);
   await waitForEnd(lab, system, id, JOB_MS);
 }
 
@@ -105,4 +109,8 @@ export async function asGuestRoot(
   });
   if (result.timedOut) throw new Error(`${command.join(' ')} in ${job.key}: not done after 60 s`);
   return { stdout: result.stdout, stderr: result.stderr, exitCode: result.exitCode ?? -1 };
+}
+
+async function remove(lab: Lab, system: BatchSystem, id: string): Promise<void> {
+  await asUser(lab, system === 'slurm' ? ['scancel', id] : ['qdel', id], { user: 'root' });
 }

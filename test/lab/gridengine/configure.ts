@@ -64,6 +64,8 @@ export async function configureCell(lab: Lab, cell: Cell): Promise<void> {
   await qconf('-as', hosts);
   await qconf('-Msconf', await file('scheduler', scheduler));
   for (const { name } of lab.nodes) await qconf('-Ae', await file(name, objects.execHost(name, NODE_MEMORY)));
+  for (const [index, { name }] of lab.nodes.entries())
+    await qconf('-Aconf', await file(name, objects.hostConfiguration(index)));
   await qconf('-Ahgrp', await file('allhosts', objects.hostGroup(lab)));
   for (const name of ['mpi', 'smp'] as const)
     await qconf('-Ap', await file(name, objects.parallelEnvironment(name)));

@@ -1,4 +1,4 @@
-import { access, chmod, cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { access, chmod, cp, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { repository } from '../layout.ts';
@@ -21,8 +21,11 @@ export async function writeHooks(cell: Cell): Promise<void> {
   const files = (await readdir(SOURCE)).filter((file) => file.endsWith('.sh') || file === 'queue.conf');
   for (const file of files) {
     const text = await readFile(join(SOURCE, file), 'utf8');
-    await writeFile(join(cell.hooks, file), withLabPaths(cell, text));
-    if (file.endsWith('.sh')) await chmod(join(cell.hooks, file), 0o755);
+    // Put in place whole: a shell goes on reading the file that it began.
+    const fresh = join(cell.hooks, `.${file}.new`);
+    await writeFile(fresh, withLabPaths(cell, text));
+    if (file.endsWith('.sh')) await chmod(fresh, 0o755);
+    await rename(fresh, join(cell.hooks, file));
   }
   const hook = process.env.CADDIS_LAB_HOOK ?? join(repository, 'build/caddis-hook');
   // A short delay: tests of a dead caddisd should not take longer than they must.

@@ -61,6 +61,15 @@ export function schedulerConfiguration(shipped: string): string {
   return `${kept.join('\n')}\n${lines(ours)}`;
 }
 
+/**
+ * A node's own configuration. The lab's hosts are namespaces over one table of processes: with the same range on both nodes, the end of a job on one would kill the job
+ * that has the same additional group on the other.
+ */
+export function hostConfiguration(index: number): string {
+  const first = 65_000 + 100 * index;
+  return lines({ gid_range: `${first}-${first + 99}` });
+}
+
 export function execHost(name: string, memory: string): string {
   return lines({
     hostname: name,

@@ -74,10 +74,14 @@ describe('createGridEngine', () => {
     expect(calls).toEqual(['qstat -xml -j 18']);
   });
   it('requeues this very task, never the array', async () => {
-    const { calls, scheduler } = adapter(() => '');
+    const { calls, scheduler } = adapter(() => 'Pushed rescheduling of job 18.3 on host n1');
     expect(await scheduler.lost(request, 'gone', signal)).toBe('requeued');
     expect(calls).toEqual(['qmod -rj 18.3']);
     expect(await scheduler.lost({ ...request, requeueable: false }, 'gone', signal)).toBe('failing');
+  });
+  it('sees that a job with -r n stays', async () => {
+    const { scheduler } = adapter(() => 'The job 18 is not restartable');
+    expect(await scheduler.lost(request, 'gone', signal)).toBe('failing');
   });
   it('sends a refused batch job back and never puts a queue into E', async () => {
     const { scheduler } = adapter(() => '');

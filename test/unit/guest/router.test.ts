@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events';
 
-import { beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test, vi } from 'vitest';
 
 import type { GuestLinkEvents, SessionLink } from '../../../src/guest/link.ts';
 import { type Frame, type FrameFields, frameOf, payloadOf } from '../../../src/guest/protocol/frame.ts';
@@ -330,6 +330,41 @@ describe('a relayed command', () => {
     expect(peer.types.at(-1)).toBe(T.Attach);
     peer.says({ type: T.Attached, session: id, flags: 1, payload: attachedPayload });
     expect(link.types).toEqual([T.Attached]);
+  });
+
+  test('waits for its parent after a restart of caddisd, and takes no other shim', async () => {
+    decision = { allow: START };
+    const stranger = new FakePeer();
+    router.attach(6n, stranger);
+    open();
+    await settle();
+    expect(stranger.types).toEqual([T.Opened]);
+    router.attach(session, peer);
+    await vi.waitFor(() => expect(peer.types).toEqual([T.Opened, T.Open]));
+    expect(stranger.types).toEqual([T.Opened]);
+  });
+
+  test('is not started when its caller dies before the ruling', async () => {
+    const ended = vi.fn();
+    decision = { allow: START, ended };
+    opened();
+    open();
+    link.from({ type: T.Signal, session: id, offset: 9n });
+    await settle();
+    expect(peer.types).toEqual([T.Opened]);
+    expect(ended).toHaveBeenCalledOnce();
+  });
+
+  test('tells once when it is over', async () => {
+    const ended = vi.fn();
+    decision = { allow: START, ended };
+    opened();
+    open();
+    await settle();
+    expect(ended).not.toHaveBeenCalled();
+    link.from({ type: T.ExitAck, session: id });
+    link.from({ type: T.ExitAck, session: id });
+    expect(ended).toHaveBeenCalledOnce();
   });
 
   test('finds its shim again after a restart of caddisd', () => {

@@ -91,7 +91,8 @@ describe('complete', () => {
       jobName: 'my job name',
       cpus: 2,
     });
-    expect(commands).toHaveLength(1);
+    // How Slurm was built is asked beside it, once in caddisd's life.
+    expect(commands.filter((command) => command !== 'scontrol show config')).toHaveLength(1);
   });
 });
 

@@ -17,7 +17,7 @@ describe('parseJobRecord', () => {
       jobName: 'my job name',
       nodes: ['n1'],
       memoryBytes: 400 * MiB,
-      memorySource: '--mem=400M',
+      memorySource: '--mem-per-cpu=200M',
       cpus: 2,
       scratchBytes: 2048 * MiB,
     });

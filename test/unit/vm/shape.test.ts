@@ -2,7 +2,7 @@ import { XMLParser, XMLValidator } from 'fast-xml-parser';
 import { describe, expect, it } from 'vitest';
 
 import { GiB, MiB } from '../../../src/model/units.ts';
-import { nicXml, requestMemoryXml, scratchDiskXml } from '../../../src/vm/devices.ts';
+import { nicXml, requestedMemory, requestMemoryXml, scratchDiskXml } from '../../../src/vm/devices.ts';
 import { type MachineFacts, metadataXml, parseMetadata } from '../../../src/vm/metadata.ts';
 import { type BaseShape, domainXml, type MachinePlaces } from '../../../src/vm/shape.ts';
 
@@ -50,7 +50,9 @@ const places: MachinePlaces = {
 
 describe('the base machine', () => {
   const xml = domainXml(shape, places);
-  const parsed = new XMLParser({ ignoreAttributes: false, parseTagValue: false, htmlEntities: true }).parse(xml).domain;
+  const parsed = new XMLParser({ ignoreAttributes: false, parseTagValue: false, htmlEntities: true }).parse(
+    xml,
+  ).domain;
 
   it('is well-formed whatever stands in paths and job names', () => {
     expect(XMLValidator.validate(xml)).toBe(true);
@@ -62,6 +64,13 @@ describe('the base machine', () => {
     expect(parsed.memory['#text']).toBe('256');
     expect(parsed.devices.memory.target.size['#text']).toBe(String(8 * 1024 - 256));
     expect(parsed.devices.memory.target.requested['#text']).toBe('0');
+  });
+
+  it('has what is never unplugged on the root bus, each in a slot of its own', () => {
+    const { disk, memballoon, rng, memory } = parsed.devices;
+    const addresses = [disk, memballoon, rng, memory].map(({ address }) => address);
+    expect(addresses.map((address) => address['@_bus'])).toEqual(['0', '0', '0', '0']);
+    expect(new Set(addresses.map((address) => address['@_slot'])).size).toBe(4);
   });
 
   it('has no NIC and no scratch disk: they are hot-plugged', () => {
@@ -106,6 +115,7 @@ describe('devices', () => {
     expect(requestMemoryXml(live, 3 * MiB)).toContain(
       "<requested unit='KiB'>4096</requested><current unit='KiB'>0</current>",
     );
+    expect(requestedMemory(requestMemoryXml(live, 3 * MiB))).toBe(4 * MiB);
     expect(() => requestMemoryXml('<domain/>', 1)).toThrow('virtio-mem');
   });
 });
