@@ -75,7 +75,14 @@ export class Job {
     this.#execute = options.execute;
     this.log = options.log.child({ job: formatKey(this.key), incarnation: options.facts.incarnation });
     const { cpus, memoryBytes } = options.facts.request;
-    this.sizes = { cpus, memoryBytes, pluggedBytes: 0, totalBytes: undefined, idleLossBytes: 0, availableBytes: undefined };
+    this.sizes = {
+      cpus,
+      memoryBytes,
+      pluggedBytes: 0,
+      totalBytes: undefined,
+      idleLossBytes: 0,
+      availableBytes: undefined,
+    };
   }
 
   get state(): JobState {

@@ -90,7 +90,10 @@ export async function startMachine(context: NodeContext, job: Job, signal: Abort
   const setup = await guest
     .setup(setupDocument(context, job, mounts), { timeoutMs: GROW_TIMEOUT_MS, signal })
     .catch((error: unknown) => {
-      throw new NodeUnfit(`the machine could not be set up: ${messageOf(error)}`, { wholeNode: false, cause: error });
+      throw new NodeUnfit(`the machine could not be set up: ${messageOf(error)}`, {
+        wholeNode: false,
+        cause: error,
+      });
     });
   noteMemory(job, setup);
   job.log.debug('guest set up', setup.timingsMs);

@@ -90,7 +90,7 @@ export const CASES: readonly ParityCase[] = [
   { name: 'resource limits', job: { script: plain('ulimit -a') } },
   {
     name: '/dev/stdout can be opened again',
-    job: { script: plain('echo a > /dev/stdout; echo b > /dev/stderr; echo c | tee /dev/stderr') },
+    job: { script: plain('echo a >> /dev/stdout; echo b >> /dev/stderr; echo c | tee -a /dev/stderr') },
   },
   { name: 'the niceness', job: { script: plain('nice') } },
   { name: 'a here-document and a pipe', job: { script: plain('cat <<E | tr a-z A-Z\nhere $((1+1))\nE') } },

@@ -96,7 +96,7 @@ describe('processor, disk and network', () => {
     }
   });
 
-  it('disk and network are as fast as caddis.toml allows', async () => {
+  it('disk and network are as fast as caddis.toml allows', { timeout: 240_000 }, async () => {
     const sink = execa(lab.head.prefix[0] as string, [...lab.head.prefix.slice(1), 'python3', '-c', SINK], {
       reject: false,
       timeout: 110_000,
