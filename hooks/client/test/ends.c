@@ -92,12 +92,16 @@ static void unreachable(void)
 	CHECK(rig_reads(&r, 1, "cannot reach caddisd"));
 	rig_end(&r);
 
-	/* A hook whose caddisd dies before it answers falls back as if it had never been there. */
+	/* A hook whose caddisd dies before it answers asks again, and falls back when nobody is there any more. */
 	rig_make(&r);
 	argv[4] = r.dir;
 	rig_listen(&r);
 	rig_start(&r, hook_path, argv, NULL, NULL);
 	CHECK(rig_open(&r));
+	rig_break(&r);
+	CHECK(rig_open(&r));
+	close(r.listener);
+	r.listener = -1;
 	rig_break(&r);
 	CHECK(rig_wait(&r, 5000) && exited(&r, 69));
 	rig_end(&r);
