@@ -3,14 +3,14 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 
 import { messageOf } from '../model/errors.ts';
-import { identityOf } from '../model/identity.ts';
 import { MACHINE_PREFIX } from '../vm/hypervisor.ts';
 import { releaseStale } from '../vm/network/addresses.ts';
 import { installAntiSpoof } from '../vm/network/anti-spoof.ts';
 import { qemuProcess } from '../vm/qemu-process.ts';
 import { removeScratch } from '../vm/scratch.ts';
-import type { Daemon } from './daemon.ts';
+import { identityOf } from './identity.ts';
 import { Job } from './job.ts';
+import type { Node } from './node.ts';
 import { createPlaces, machinePlaces, recordQemu, sweepPlaces } from './places.ts';
 
 /** Bound on asking a scheduler whether a job is still its own. */
@@ -20,14 +20,14 @@ const ASK_TIMEOUT_MS = 10_000;
  * Builds the job table from what runs: the facts of every job sit in its domain's metadata. Machines whose prolog was never answered are ended (their hook has put the job
  * back), what nobody owns any more is removed, and jobs that the scheduler has forgotten are ended.
  */
-export async function adopt(daemon: Daemon): Promise<void> {
-  const { hypervisor, config } = daemon.context;
+export async function adopt(node: Node): Promise<void> {
+  const { hypervisor, config } = node.context;
   for (const { domain, facts } of await hypervisor.machines()) {
     // An earlier attempt came this far.
-    if (daemon.jobs.byMachine(domain.name)) continue;
-    const scheduler = facts && daemon.schedulers.get(facts.key.scheduler);
+    if (node.jobs.byMachine(domain.name)) continue;
+    const scheduler = facts && node.schedulers.get(facts.key.scheduler);
     if (!facts?.ready || !scheduler) {
-      daemon.log.warn(
+      node.log.warn(
         `ending ${domain.name}: ${facts ? 'it was being made when caddisd stopped' : 'it has no facts of ours'}`,
       );
       await hypervisor.destroy(domain);
@@ -37,44 +37,44 @@ export async function adopt(daemon: Daemon): Promise<void> {
       facts,
       scheduler,
       places: machinePlaces(config.run_dir, facts.machine),
-      log: daemon.log,
+      log: node.log,
       identity: await identityOf(facts.request.uid),
-      execute: (job, step) => daemon.execute(job, step),
+      execute: (job, step) => node.execute(job, step),
     });
     job.resources.domain = domain;
     if (facts.address !== undefined) job.resources.address = facts.address;
     if (facts.scratch !== undefined) job.resources.scratch = facts.scratch;
-    job.resources.guest = daemon.context.connectGuest(job);
+    job.resources.guest = node.context.connectGuest(job);
     job.resources.guest.watch();
-    await createPlaces(job.places, daemon.context.qemuOwner);
+    await createPlaces(job.places, node.context.qemuOwner);
     const qemu = await qemuProcess(job.machine);
     if (qemu) await recordQemu(job.places, qemu.pid, qemu.startTicks);
-    daemon.jobs.add(job);
+    node.jobs.add(job);
     await job.dispatch({ type: 'machine-ready' });
     job.log.info('machine adopted');
   }
-  await sweep(daemon);
+  await sweep(node);
 }
 
 /**
  * After a time without libvirt: jobs whose machine stopped meanwhile are lost, and a machine that no job owns (the connection was lost while it was made) is ended.
  */
-export async function reconcile(daemon: Daemon, lost: (job: Job) => Promise<void>): Promise<void> {
-  const { hypervisor } = daemon.context;
+export async function reconcile(node: Node, lost: (job: Job) => Promise<void>): Promise<void> {
+  const { hypervisor } = node.context;
   const running = await hypervisor.machines();
   const names = new Set(running.map(({ domain }) => domain.name));
-  for (const job of daemon.jobs.all()) if (job.resources.domain && !names.has(job.machine)) await lost(job);
+  for (const job of node.jobs.all()) if (job.resources.domain && !names.has(job.machine)) await lost(job);
   for (const { domain } of running) {
-    if (daemon.jobs.byMachine(domain.name)) continue;
-    daemon.log.warn(`ending ${domain.name}: no job owns it`);
+    if (node.jobs.byMachine(domain.name)) continue;
+    node.log.warn(`ending ${domain.name}: no job owns it`);
     await hypervisor.destroy(domain);
   }
-  await sweepFiles(daemon);
+  await sweepFiles(node);
 }
 
 /** Ends the jobs that their scheduler does not know on this node any more: their epilog came while no caddisd ran. No answer changes nothing. */
-export async function endOrphans(daemon: Daemon): Promise<void> {
-  for (const job of daemon.jobs.all()) {
+export async function endOrphans(node: Node): Promise<void> {
+  for (const job of node.jobs.all()) {
     const running = await job.scheduler
       .isRunning(job.key, AbortSignal.timeout(ASK_TIMEOUT_MS))
       .catch(() => undefined);
@@ -85,20 +85,20 @@ export async function endOrphans(daemon: Daemon): Promise<void> {
 }
 
 /** Removes what machines that are gone have left on this node and in the store, and writes the bridge rules afresh: only while no machine is made. */
-async function sweep(daemon: Daemon): Promise<void> {
-  if (daemon.config.network.mode === 'bridge') {
-    const ports = daemon.jobs
+async function sweep(node: Node): Promise<void> {
+  if (node.config.network.mode === 'bridge') {
+    const ports = node.jobs
       .all()
       .flatMap(({ facts: { tap, mac, address } }) => (tap && mac && address ? [{ tap, mac, address }] : []));
     await installAntiSpoof(ports);
   }
-  await sweepFiles(daemon);
+  await sweepFiles(node);
 }
 
 /** Directories, scratch disks and address claims of machines that no job has; whoever makes a machine has entered its job before. */
-async function sweepFiles(daemon: Daemon): Promise<void> {
-  const { config } = daemon;
-  const isAlive = (machine: string) => daemon.jobs.byMachine(machine) !== undefined;
+async function sweepFiles(node: Node): Promise<void> {
+  const { config } = node;
+  const isAlive = (machine: string) => node.jobs.byMachine(machine) !== undefined;
   const gone = await sweepPlaces(config.run_dir, isAlive);
   for (const file of await readdir(config.scratch.dir).catch(() => [] as string[]))
     if (isMachineDisk(file) && !isAlive(file.replace(/\.img$/, '')))
@@ -106,9 +106,9 @@ async function sweepFiles(daemon: Daemon): Promise<void> {
   if (config.network.mode === 'bridge') {
     const released = await releaseStale(config.network.claims_dir, hostname(), isAlive);
     if (released.length > 0)
-      daemon.log.info(`gave back addresses of machines that are gone: ${released.join(', ')}`);
+      node.log.info(`gave back addresses of machines that are gone: ${released.join(', ')}`);
   }
-  if (gone.length > 0) daemon.log.info(`removed what was left of ${gone.join(', ')}`);
+  if (gone.length > 0) node.log.info(`removed what was left of ${gone.join(', ')}`);
 }
 
 /** The directory is the site's: what is not ours stays. */

@@ -1,42 +1,32 @@
 import { constants } from 'node:fs';
 import { access, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { hostname, userInfo } from 'node:os';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 
-import { execa } from 'execa';
-
 import type { Config } from '../config/schema.ts';
-import { ImageStore } from '../guest/image/store.ts';
 import type { JobEvent, JobStep } from '../jobs/transitions.ts';
 import { Libvirt } from '../libvirt/index.ts';
 import { CaddisError, messageOf } from '../model/errors.ts';
-import { identityOf } from '../model/identity.ts';
-import { formatKey, type HookCall, parseKey, type SchedulerName } from '../model/job.ts';
+import type { SchedulerName } from '../model/job.ts';
 import { createGridEngine } from '../scheduler/gridengine/index.ts';
 import type { Scheduler } from '../scheduler/scheduler.ts';
 import { createSlurm } from '../scheduler/slurm/index.ts';
-import { chooseAcceleration } from '../vm/acceleration.ts';
-import { nodeCapacity } from '../vm/capacity.ts';
 import { Hypervisor } from '../vm/hypervisor.ts';
 import { adopt, endOrphans, reconcile } from './adopt.ts';
+import { answer } from './answer.ts';
 import { execute } from './execute.ts';
 import { Guest } from './guest.ts';
 import { NodeHealth } from './health.ts';
-import { type HookClient, HookServer, type HookSocket } from './hook-server.ts';
+import { HookServer } from './hook-server.ts';
 import type { Job } from './job.ts';
 import { JobTable } from './job-table.ts';
 import type { Log } from './log.ts';
+import { look } from './look.ts';
+import type { Node } from './node.ts';
 import { decideRelay } from './relay.ts';
 import type { NodeContext } from './start-machine.ts';
-import { epilog } from './verbs/epilog.ts';
-import { exec, shell } from './verbs/exec.ts';
-import { facts } from './verbs/facts.ts';
-import { prolog } from './verbs/prolog.ts';
-import { status } from './verbs/status.ts';
 
-/** How long a canary guest may take to boot under KVM. */
-const CANARY_DEADLINE_MS = 5_000;
 /** Jobs of a caddisd that was down at their epilog are looked for after the shims have had time to come back. */
 const ORPHAN_CHECK_MS = 15_000;
 /** And then once in a while: a scheduler that gave no answer is asked again, a machine that nobody owns is ended. */
@@ -47,11 +37,9 @@ const READY_WAIT_MS = 15_000;
 /** libvirtd starts within a second or two; a busy node takes longer. */
 const LIBVIRT_START_MS = 10_000;
 const LIBVIRT_AWAY_MS = 10_000;
-/** Tells an epilog hook to do without us; EX_TEMPFAIL of sysexits(3). */
-const EXIT_UNREADY = 75;
 
 /** One per node: owns the node's machines, answers the hooks, and watches both. */
-export class Daemon {
+export class Daemon implements Node {
   readonly config: Config;
   readonly log: Log;
   readonly jobs = new JobTable();
@@ -84,7 +72,7 @@ export class Daemon {
       probe: (thorough) => this.#probe(thorough),
     });
     this.#server = new HookServer({
-      handler: (call, client, socket) => this.#answer(call, client, socket),
+      handler: (call, client, socket) => answer(this, call, client, socket, this.#stop.signal),
       rejected: (socket, reason) => this.log.warn(`${socket.path}: ${reason}`),
     });
   }
@@ -128,7 +116,15 @@ export class Daemon {
     if (this.#stop.signal.aborted) return true;
     try {
       await this.#watchLibvirt();
-      this.#context = await this.#look();
+      const { found, imageId, accelerationReason } = await look(this.config);
+      this.imageId = imageId;
+      this.accelerationReason = accelerationReason;
+      if (found.acceleration === 'tcg') this.log.warn(`machines run in TCG: ${accelerationReason}`);
+      this.#context = {
+        ...found,
+        hypervisor: this.#hypervisor,
+        connectGuest: (job) => this.#connectGuest(job),
+      };
       await adopt(this);
       this.#ready.abort();
       return true;
@@ -172,48 +168,6 @@ export class Daemon {
 
   execute(job: Job, step: JobStep): Promise<JobEvent | undefined> {
     return execute(this, job, step);
-  }
-
-  async #look(): Promise<NodeContext> {
-    const { config } = this;
-    const image = await new ImageStore(config.vm.images_dir).find(config.vm.image);
-    this.imageId = image.id;
-    const kernel = join(image.directory, 'vmlinux');
-    const initrd = join(image.directory, 'initrd');
-    const { acceleration, reason } = await chooseAcceleration({
-      wanted: config.vm.acceleration,
-      emulator: config.vm.emulator,
-      kernel,
-      initrd,
-      deadlineMs: CANARY_DEADLINE_MS,
-    });
-    this.accelerationReason = reason;
-    if (acceleration === 'tcg') this.log.warn(`machines run in TCG: ${reason}`);
-    const capacity = nodeCapacity({
-      cpusMax: config.vm.cpus_max,
-      memoryMaxBytes: config.vm.memory_max,
-      reserveBytes: config.vm.reserve_memory,
-    });
-    return {
-      config,
-      acceleration,
-      capacity,
-      hypervisor: this.#hypervisor,
-      qemuOwner: await account(config.vm.qemu_user),
-      connectGuest: (job) => this.#connectGuest(job),
-      shape: {
-        acceleration,
-        emulator: config.vm.emulator,
-        machine: config.vm.machine,
-        kernel,
-        initrd,
-        root: join(image.directory, 'root.erofs'),
-        baseMemoryBytes: config.vm.base_memory,
-        maxMemoryBytes: capacity.memoryBytes,
-        maxCpus: capacity.cpus,
-        extraKernelArguments: config.vm.extra_kernel_arguments,
-      },
-    };
   }
 
   #connectGuest(job: Job): Guest {
@@ -302,63 +256,6 @@ export class Daemon {
         return `image ${config.vm.image} is incomplete: ${file} cannot be read; run "caddis image build"`;
     return undefined;
   }
-
-  async #answer(call: HookCall, client: HookClient, socket: HookSocket): Promise<void> {
-    const job = this.jobs.all().find(({ places }) => places.stepSocket === socket.path);
-    if (job) {
-      if (call.verb === 'exec') return exec(job, call, client);
-      if (call.verb === 'shell') return shell(job, call, client, job.identity);
-      throw new CaddisError(`"${call.verb}" is not for a job's own socket`);
-    }
-    if (call.verb === 'shell') return shell(this.#jobNamed(call.args[0]), call, client, await identityOf(0));
-    if (call.verb === 'status') {
-      client.stdout(`${JSON.stringify(await status(this))}\n`);
-      return client.exit(0);
-    }
-    const scheduler = this.schedulers.get(call.args[0] as SchedulerName);
-    if (!scheduler)
-      throw new CaddisError(
-        `"${call.verb} ${call.args[0] ?? ''}": expected a scheduler that is enabled in caddis.toml`,
-      );
-    const signal = AbortSignal.any([client.signal, this.#stop.signal]);
-    const answer = await this.#hook(call, scheduler, signal).catch((error: unknown) => {
-      if (!this.#stop.signal.aborted) throw error;
-    });
-    // No answer while stopping: the hook asks the next caddisd.
-    if (!answer) return client.peer.close('caddisd is stopping');
-    if (answer.stderr) client.stderr(answer.stderr);
-    client.exit(answer.exitCode);
-  }
-
-  async #hook(call: HookCall, scheduler: Scheduler, signal: AbortSignal) {
-    switch (call.verb) {
-      case 'prolog':
-        return prolog(this, scheduler, call, signal);
-      case 'epilog':
-        // The hook ends the QEMU of a job that we do not know yet.
-        return (await this.isReady(signal)) ? epilog(this, scheduler, call) : { exitCode: EXIT_UNREADY };
-      case 'facts':
-        if (await this.isReady(signal)) return facts(this, scheduler, call, signal);
-        throw new CaddisError(this.health.reason ?? 'caddisd is still starting');
-      default:
-        throw new CaddisError(`unknown verb "${call.verb}"`);
-    }
-  }
-
-  #jobNamed(name: string | undefined): Job {
-    const key = name === undefined ? undefined : parseKey(name);
-    const job = key && this.jobs.current(key);
-    if (!job)
-      throw new CaddisError(
-        `no machine for ${name ?? 'that job'} on this node; there are: ${
-          this.jobs
-            .all()
-            .map((j) => formatKey(j.key))
-            .join(', ') || 'none'
-        }`,
-      );
-    return job;
-  }
 }
 
 /** Set when the bundle is built. */
@@ -387,15 +284,4 @@ async function readable(path: string): Promise<boolean> {
     () => true,
     () => false,
   );
-}
-
-async function account(name: string): Promise<{ uid: number; gid: number }> {
-  if (name === userInfo().username) return { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
-  try {
-    const { stdout } = await execa('getent', ['passwd', name], { timeout: 10_000, stdin: 'ignore' });
-    const [, , uid, gid] = stdout.split(':');
-    return { uid: Number(uid), gid: Number(gid) };
-  } catch (error) {
-    throw new CaddisError(`vm.qemu_user "${name}" is no account of this node`, { cause: error });
-  }
 }

@@ -6,24 +6,24 @@ import { releaseAddress } from '../vm/network/addresses.ts';
 import { denyPort } from '../vm/network/anti-spoof.ts';
 import { killQemu, qemuProcess } from '../vm/qemu-process.ts';
 import { removeScratch } from '../vm/scratch.ts';
-import type { Daemon } from './daemon.ts';
 import type { Job } from './job.ts';
+import type { Node } from './node.ts';
 import { linkJob, recordedQemu, removePlaces, unlinkJob } from './places.ts';
 
 /** Bound on telling the scheduler that a machine was lost. */
 const REPORT_TIMEOUT_MS = 30_000;
 
 /** Carries out one step of a job's life. What must happen whatever fails (destroy, release) swallows and logs; the rest throws. */
-export async function execute(daemon: Daemon, job: Job, step: JobStep): Promise<JobEvent | undefined> {
-  const runDir = daemon.context.config.run_dir;
+export async function execute(node: Node, job: Job, step: JobStep): Promise<JobEvent | undefined> {
+  const runDir = node.context.config.run_dir;
   switch (step.do) {
     case 'publish':
-      await daemon.openStepSocket(job);
+      await node.openStepSocket(job);
       await linkJob(runDir, job.key, job.machine);
       return undefined;
     case 'unpublish':
       await unlinkJob(runDir, job.key, job.machine);
-      await daemon.closeStepSocket(job);
+      await node.closeStepSocket(job);
       return undefined;
     case 'end-steps':
       await job.resources.guest?.endAll(step.reason);
@@ -32,10 +32,10 @@ export async function execute(daemon: Daemon, job: Job, step: JobStep): Promise<
       await report(job, step.reason);
       return undefined;
     case 'destroy':
-      await destroy(daemon, job);
+      await destroy(node, job);
       return { type: 'destroyed' };
     case 'release':
-      await release(daemon, job);
+      await release(node, job);
       return undefined;
   }
 }
@@ -51,11 +51,11 @@ async function report(job: Job, reason: string): Promise<void> {
  * libvirt ends the machine; if it does not answer, QEMU is killed by the pid that was recorded when it started. A machine of which libvirt has not told us yet (the
  * connection was lost while it was made) is ended by the pid file that libvirt keeps.
  */
-async function destroy(daemon: Daemon, job: Job): Promise<void> {
+async function destroy(node: Node, job: Job): Promise<void> {
   const { domain, guest } = job.resources;
   guest?.close();
   try {
-    if (domain) return await daemon.context.hypervisor.destroy(domain);
+    if (domain) return await node.context.hypervisor.destroy(domain);
   } catch (error) {
     job.log.warn(`libvirt did not end the machine (${messageOf(error)}); ending QEMU itself`);
   }
@@ -64,8 +64,8 @@ async function destroy(daemon: Daemon, job: Job): Promise<void> {
 }
 
 /** Gives everything back. What cannot be given back now is logged, and taken up by the next sweep; the rest goes all the same. */
-async function release(daemon: Daemon, job: Job): Promise<void> {
-  const { config } = daemon.context;
+async function release(node: Node, job: Job): Promise<void> {
+  const { config } = node.context;
   const { address, scratch } = job.resources;
   const { mac, tap } = job.facts;
   if (scratch) await giveBack(job, 'the scratch disk', removeScratch(scratch));
@@ -75,7 +75,7 @@ async function release(daemon: Daemon, job: Job): Promise<void> {
     await giveBack(job, `address ${address}`, releaseAddress(config.network.claims_dir, address, owner));
   }
   await giveBack(job, 'the directory', removePlaces(job.places));
-  daemon.jobs.remove(job);
+  node.jobs.remove(job);
 }
 
 async function giveBack(job: Job, what: string, done: Promise<void>): Promise<void> {

@@ -6,7 +6,7 @@
  *        \         \________\___________/
  *         failed (the job goes back to the queue)
  */
-export type Phase = 'starting' | 'ready' | 'running' | 'ending' | 'ended';
+type Phase = 'starting' | 'ready' | 'running' | 'ending' | 'ended';
 
 export interface JobState {
   readonly phase: Phase;

@@ -83,7 +83,7 @@ export const migrateParams = {
 type ValueOf<Type> = Type extends 'string' ? string : number | bigint;
 
 /** The object form of one of the tables above; every value may be left out. */
-export type Tuning<Table> = { readonly [Name in keyof Table]?: ValueOf<Table[Name]> | undefined };
+type Tuning<Table> = { readonly [Name in keyof Table]?: ValueOf<Table[Name]> | undefined };
 
 export type SchedulerTuning = Tuning<typeof schedulerParams>;
 export type MemoryTuning = Tuning<typeof memoryParams>;

@@ -1,6 +1,6 @@
 /** Sizes as admins write them. */
 
-export const KiB = 1024;
+const KiB = 1024;
 export const MiB = 1024 * KiB;
 export const GiB = 1024 * MiB;
 

@@ -4,8 +4,6 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-import { helloFrame } from '../guest/protocol/hello.ts';
-
 import type { Acceleration } from './shape.ts';
 
 export interface AccelerationChoice {
@@ -23,6 +21,8 @@ export async function chooseAcceleration(options: {
   readonly emulator: string;
   readonly kernel: string;
   readonly initrd: string;
+  /** What the guest's agent is asked; any answer counts. */
+  readonly question: Buffer;
   /** How long the canary may take; a stock kernel under KVM needs well below a second. */
   readonly deadlineMs: number;
 }): Promise<AccelerationChoice> {
@@ -44,7 +44,7 @@ export async function chooseAcceleration(options: {
 /** Whether a guest's agent answers within the deadline under this acceleration. */
 export async function bootsUnder(
   acceleration: Acceleration,
-  options: { emulator: string; kernel: string; initrd: string; deadlineMs: number },
+  options: { emulator: string; kernel: string; initrd: string; question: Buffer; deadlineMs: number },
 ): Promise<boolean> {
   const dir = await mkdtemp(join(tmpdir(), 'caddis-canary-'));
   const socket = join(dir, 'ctl');
@@ -63,7 +63,7 @@ export async function bootsUnder(
     qemu.once('error', () => resolve());
   });
   try {
-    return await Promise.race([guestAnswers(socket, options.deadlineMs), ended.then(() => false)]);
+    return await Promise.race([guestAnswers(socket, options), ended.then(() => false)]);
   } finally {
     qemu.kill('SIGKILL');
     await ended;
@@ -72,13 +72,16 @@ export async function bootsUnder(
 }
 
 /** The guest's agent reads what is written to its port; QEMU's socket accepts at once, so only an echo counts. Any HELLO is echoed. */
-async function guestAnswers(path: string, deadlineMs: number): Promise<boolean> {
+async function guestAnswers(
+  path: string,
+  { question, deadlineMs }: { question: Buffer; deadlineMs: number },
+): Promise<boolean> {
   const deadline = performance.now() + deadlineMs;
   while (performance.now() < deadline) {
     const answered = await new Promise<boolean>((resolve) => {
       const port = connect(path);
       const timer = setTimeout(() => port.destroy(), 300);
-      port.once('connect', () => port.write(helloFrame(0)));
+      port.once('connect', () => port.write(question));
       port.once('data', () => resolve(true));
       port.once('error', () => resolve(false));
       port.once('close', () => {

@@ -9,7 +9,10 @@ const MARGIN_BYTES = 12 * MiB;
  * Bytes of virtio-mem to have plugged so that the guest can offer `wantedBytes`, given what is plugged now and what the guest offers with it. Never less than
  * what is plugged: memory is not taken from a job that has it.
  */
-export function memoryToPlug(wantedBytes: number, now: { pluggedBytes: number; availableBytes: number }): number {
+export function memoryToPlug(
+  wantedBytes: number,
+  now: { pluggedBytes: number; availableBytes: number },
+): number {
   const missing = wantedBytes + MARGIN_BYTES - now.availableBytes;
   if (missing <= 0) return now.pluggedBytes;
   const block = 2 * MiB;

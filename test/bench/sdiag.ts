@@ -3,7 +3,7 @@ import { until } from '../lab/process.ts';
 import { bash } from './on-node.ts';
 
 /** RPCs that slurmctld has served since it started (or its counters were reset), by message type. */
-export async function rpcCounts(lab: Lab): Promise<Map<string, number>> {
+async function rpcCounts(lab: Lab): Promise<Map<string, number>> {
   const text = await bash(lab, { host: 'head', user: 'root', script: 'sdiag' });
   const section = /by message type\n([\s\S]*?)\n\s*\n/.exec(text)?.[1];
   if (!section) throw new Error(`sdiag: expected RPCs "by message type", got:\n${text}`);

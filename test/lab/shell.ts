@@ -43,7 +43,7 @@ export async function shellCommand(lab: Lab, { host, user, command }: ShellReque
 }
 
 /** What both schedulers' clients need. A name that both set is an error in the lab. */
-export async function userEnvironment(lab: Lab): Promise<Record<string, string>> {
+async function userEnvironment(lab: Lab): Promise<Record<string, string>> {
   const environments = (await schedulers()).map((scheduler) => scheduler.environment(lab));
   const path = environments.flatMap(({ PATH }) => (PATH ? PATH.split(':') : []));
   return {

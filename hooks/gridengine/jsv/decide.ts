@@ -14,7 +14,7 @@ export interface JsvPolicy {
   readonly scratchComplex: string;
 }
 
-export const defaultPolicy: JsvPolicy = {
+const defaultPolicy: JsvPolicy = {
   memoryComplexes: ['h_vmem', 'mem_free', 'virtual_free'],
   memoryConsumable: 'vm_mem',
   scratchComplex: 'vm_tmp',

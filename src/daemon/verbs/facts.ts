@@ -1,8 +1,8 @@
 import { messageOf } from '../../model/errors.ts';
 import type { HookCall } from '../../model/job.ts';
 import type { HookAnswer, Scheduler } from '../../scheduler/scheduler.ts';
-import type { Daemon } from '../daemon.ts';
 import type { Job } from '../job.ts';
+import type { Node } from '../node.ts';
 import { grow } from '../start-machine.ts';
 
 /**
@@ -10,13 +10,13 @@ import { grow } from '../start-machine.ts';
  * this the job would run in a machine of the wrong size.
  */
 export async function facts(
-  daemon: Daemon,
+  node: Node,
   scheduler: Scheduler,
   call: HookCall,
   signal: AbortSignal,
 ): Promise<HookAnswer> {
   const said = scheduler.readFacts(call);
-  const job = daemon.jobs.current(said.key);
+  const job = node.jobs.current(said.key);
   if (!job) return { exitCode: 0 };
   try {
     await job.exclusive(async () => {
@@ -25,8 +25,8 @@ export async function facts(
         memoryBytes: larger(said.memoryBytes, job.sizes.memoryBytes),
       };
       if (wanted.cpus === undefined && wanted.memoryBytes === undefined) return;
-      await grow(daemon.context, job, wanted, signal);
-      await remember(daemon, job);
+      await grow(node.context, job, wanted, signal);
+      await remember(node, job);
     });
     return { exitCode: 0 };
   } catch (error) {
@@ -38,7 +38,7 @@ export async function facts(
 }
 
 /** A caddisd that is restarted must know the size that the machine has now. */
-async function remember({ context }: Daemon, job: Job): Promise<void> {
+async function remember({ context }: Node, job: Job): Promise<void> {
   const { domain } = job.resources;
   const { cpus, memoryBytes } = job.sizes;
   Object.assign(job.facts.request, { cpus, memoryBytes });

@@ -1,11 +1,11 @@
 import { hostname } from 'node:os';
 
 import { isNodeUnfit, messageOf } from '../../model/errors.ts';
-import { identityOf } from '../../model/identity.ts';
 import { formatKey, type HookCall, type JobRequest } from '../../model/job.ts';
 import type { HookAnswer, Scheduler } from '../../scheduler/scheduler.ts';
-import type { Daemon } from '../daemon.ts';
+import { identityOf } from '../identity.ts';
 import { Job } from '../job.ts';
+import type { Node } from '../node.ts';
 import { machinePlaces } from '../places.ts';
 import { newMachineName, startMachine } from '../start-machine.ts';
 
@@ -14,27 +14,27 @@ const REFUSE_TIMEOUT_MS = 60_000;
 
 /** Makes the job's machine, or puts the job back. Never throws for what a node can do wrong: the answer keeps the node in service. */
 export async function prolog(
-  daemon: Daemon,
+  node: Node,
   scheduler: Scheduler,
   call: HookCall,
   signal: AbortSignal,
 ): Promise<HookAnswer> {
   const request = scheduler.readProlog(call);
-  if (runsNatively(daemon, request)) return { exitCode: 0 };
+  if (runsNatively(node, request)) return { exitCode: 0 };
 
-  const trouble = await daemon.trouble(signal);
+  const trouble = await node.trouble(signal);
   if (trouble !== undefined) {
     signal.throwIfAborted();
-    daemon.log.error(`no machine for ${formatKey(request.key)}: ${trouble}`);
-    daemon.health.unfit(trouble);
-    return noMachine(daemon, scheduler, request, trouble, signal);
+    node.log.error(`no machine for ${formatKey(request.key)}: ${trouble}`);
+    node.health.unfit(trouble);
+    return noMachine(node, scheduler, request, trouble, signal);
   }
 
-  const job = await register(daemon, scheduler, request);
+  const job = await register(node, scheduler, request);
   try {
-    await startMachine(daemon.context, job, signal);
+    await startMachine(node.context, job, signal);
     job.facts.ready = true;
-    await daemon.context.hypervisor.setFacts(job.resources.domain ?? missing(), job.facts);
+    await node.context.hypervisor.setFacts(job.resources.domain ?? missing(), job.facts);
     await job.dispatch({ type: 'machine-ready' });
     job.log.info(`machine ready in ${Object.values(job.startMs).reduce((a, b) => a + b, 0)} ms`, job.startMs);
     return { exitCode: 0 };
@@ -51,20 +51,20 @@ export async function prolog(
       isNodeUnfit(error) ? {} : { stack: (error as Error).stack },
     );
     await job.dispatch({ type: 'start-failed', reason });
-    if (isNodeUnfit(error) && error.wholeNode) daemon.health.unfit(reason);
-    return noMachine(daemon, scheduler, request, reason, signal);
+    if (isNodeUnfit(error) && error.wholeNode) node.health.unfit(reason);
+    return noMachine(node, scheduler, request, reason, signal);
   }
 }
 
 /** What the site chose for a job that gets no machine (policy.on_unavailable). What cannot go back to the queue fails with the reason. */
-export async function noMachine(
-  daemon: Daemon,
+async function noMachine(
+  node: Node,
   scheduler: Scheduler,
   request: JobRequest,
   reason: string,
   signal: AbortSignal,
 ): Promise<HookAnswer> {
-  switch (daemon.config.policy.on_unavailable) {
+  switch (node.config.policy.on_unavailable) {
     case 'native':
       return { exitCode: 0 };
     case 'fail':
@@ -79,12 +79,12 @@ export async function noMachine(
 }
 
 /** Partitions that have no machines, and users who said --vm=off where they may. */
-export function runsNatively({ config }: Daemon, request: JobRequest): boolean {
+function runsNatively({ config }: Node, request: JobRequest): boolean {
   if (config.policy.native.includes(request.queue)) return true;
   return request.vm === 'off' && config.policy.allow_off.includes(request.queue);
 }
 
-async function register(daemon: Daemon, scheduler: Scheduler, request: JobRequest): Promise<Job> {
+async function register(node: Node, scheduler: Scheduler, request: JobRequest): Promise<Job> {
   const identity = await identityOf(request.uid);
   const machine = newMachineName();
   const job = new Job({
@@ -94,18 +94,18 @@ async function register(daemon: Daemon, scheduler: Scheduler, request: JobReques
       key: request.key,
       incarnation: `${formatKey(request.key)}@${hostname()}/${request.restartCount}-${machine.slice(-4)}`,
       request: { ...request, user: identity.name, gid: identity.gid },
-      image: daemon.imageId,
-      acceleration: daemon.context.acceleration,
+      image: node.imageId,
+      acceleration: node.context.acceleration,
       startedAt: new Date().toISOString(),
       ready: false,
     },
     scheduler,
-    places: machinePlaces(daemon.context.config.run_dir, machine),
-    log: daemon.log,
+    places: machinePlaces(node.context.config.run_dir, machine),
+    log: node.log,
     identity,
-    execute: (job, step) => daemon.execute(job, step),
+    execute: (job, step) => node.execute(job, step),
   });
-  daemon.jobs.add(job);
+  node.jobs.add(job);
   return job;
 }
 

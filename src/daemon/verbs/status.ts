@@ -2,21 +2,21 @@ import { hostname } from 'node:os';
 import { formatKey } from '../../model/job.ts';
 import type { MachineStatus, NodeStatus } from '../../model/status.ts';
 import { qemuProcess } from '../../vm/qemu-process.ts';
-import type { Daemon } from '../daemon.ts';
 import type { Job } from '../job.ts';
+import type { Node } from '../node.ts';
 
-export async function status(daemon: Daemon): Promise<NodeStatus> {
+export async function status(node: Node): Promise<NodeStatus> {
   return {
     host: hostname(),
-    version: daemon.version,
-    acceleration: daemon.context.acceleration,
-    acceleration_reason: daemon.accelerationReason,
-    libvirt: daemon.context.hypervisor.isUp ? 'up' : 'down',
-    image: daemon.imageId,
-    health: daemon.health.reason ?? 'ok',
+    version: node.version,
+    acceleration: node.context.acceleration,
+    acceleration_reason: node.accelerationReason,
+    libvirt: node.context.hypervisor.isUp ? 'up' : 'down',
+    image: node.imageId,
+    health: node.health.reason ?? 'ok',
     uptime_seconds: Math.round(process.uptime()),
     resident_bytes: process.memoryUsage.rss(),
-    machines: await Promise.all(daemon.jobs.all().map(machineStatus)),
+    machines: await Promise.all(node.jobs.all().map(machineStatus)),
   };
 }
 

@@ -30,7 +30,7 @@ export async function setNodeHealth(
 }
 
 /** State (`IDLE+DRAIN`) and reason, without the `[root@time]` that scontrol adds, of a one-line node record. */
-export function parseNode(line: string): { readonly state: string; readonly reason: string } {
+function parseNode(line: string): { readonly state: string; readonly reason: string } {
   const state = /\sState=(\S+)/.exec(line)?.[1] ?? '';
   const reason = /\sReason=(.*?)(?: \[[^\]]*@[^\]]*\])?(?: Comment=.*)?$/.exec(line.trim())?.[1] ?? '';
   return { state, reason };

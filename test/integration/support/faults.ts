@@ -9,7 +9,7 @@ import { until } from '../../lab/process.ts';
 import { asUser, type BatchJob, type BatchSystem, submit, waitForEnd } from './batch.ts';
 import { machinesOf } from './leftovers.ts';
 
-export const SYSTEMS = ['slurm', 'gridengine'] as const satisfies readonly BatchSystem[];
+const SYSTEMS = ['slurm', 'gridengine'] as const satisfies readonly BatchSystem[];
 
 /** Generous: two cores, TCG, and other jobs beside. */
 export const SLOW_MS = 180_000;
@@ -39,7 +39,7 @@ export function victims(
   );
 }
 
-export async function victim(
+async function victim(
   lab: Lab,
   node: LabHost,
   system: BatchSystem,

@@ -14,7 +14,7 @@ const tapOf = (machine: string) => `cad-${machine.slice(-10)}`;
  * What is on the lab's nodes and in its shared directories that belongs to no machine in a caddisd's job table, each as a line for people: domains, QEMUs, directories,
  * sockets and links, refusals, scratch files, address claims, bridge rules, taps. Machines of other tests do not show, so that it can be asked while they run.
  */
-export async function leftovers(lab: Lab): Promise<string[]> {
+async function leftovers(lab: Lab): Promise<string[]> {
   return (await Promise.all(lab.nodes.map((node) => ofNode(lab, node)))).flat();
 }
 

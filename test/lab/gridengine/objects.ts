@@ -2,7 +2,7 @@ import type { Lab } from '../host.ts';
 import type { Cell } from './cell.ts';
 
 /** Slots of each node in each queue. */
-export const SLOTS = 4;
+const SLOTS = 4;
 
 /** Lines `name value` as qconf reads them. */
 function lines(values: Readonly<Record<string, string | number>>): string {

@@ -1,0 +1,81 @@
+import { CaddisError } from '../model/errors.ts';
+import { formatKey, type HookCall, parseKey, type SchedulerName } from '../model/job.ts';
+import type { HookAnswer, Scheduler } from '../scheduler/scheduler.ts';
+import type { HookClient, HookSocket } from './hook-server.ts';
+import { identityOf } from './identity.ts';
+import type { Job } from './job.ts';
+import type { Node } from './node.ts';
+import { epilog } from './verbs/epilog.ts';
+import { exec, shell } from './verbs/exec.ts';
+import { facts } from './verbs/facts.ts';
+import { prolog } from './verbs/prolog.ts';
+import { status } from './verbs/status.ts';
+
+/** Tells an epilog hook to do without us; EX_TEMPFAIL of sysexits(3). */
+const EXIT_UNREADY = 75;
+
+/** Answers one call of caddis-hook: steps on a job's own socket, everything else on the root socket. `stopping` is aborted when caddisd ends. */
+export async function answer(
+  node: Node,
+  call: HookCall,
+  client: HookClient,
+  socket: HookSocket,
+  stopping: AbortSignal,
+): Promise<void> {
+  const job = node.jobs.all().find(({ places }) => places.stepSocket === socket.path);
+  if (job) return answerStep(job, call, client);
+  if (call.verb === 'shell') return shell(jobNamed(node, call.args[0]), call, client, await identityOf(0));
+  if (call.verb === 'status') {
+    client.stdout(`${JSON.stringify(await status(node))}\n`);
+    return client.exit(0);
+  }
+  const scheduler = node.schedulers.get(call.args[0] as SchedulerName);
+  if (!scheduler)
+    throw new CaddisError(
+      `"${call.verb} ${call.args[0] ?? ''}": expected a scheduler that is enabled in caddis.toml`,
+    );
+  const signal = AbortSignal.any([client.signal, stopping]);
+  const said = await answerHook(node, call, scheduler, signal).catch((error: unknown) => {
+    if (!stopping.aborted) throw error;
+  });
+  // No answer while stopping: the hook asks the next caddisd.
+  if (!said) return client.peer.close('caddisd is stopping');
+  if (said.stderr) client.stderr(said.stderr);
+  client.exit(said.exitCode);
+}
+
+async function answerStep(job: Job, call: HookCall, client: HookClient): Promise<void> {
+  if (call.verb === 'exec') return exec(job, call, client);
+  if (call.verb === 'shell') return shell(job, call, client, job.identity);
+  throw new CaddisError(`"${call.verb}" is not for a job's own socket`);
+}
+
+async function answerHook(
+  node: Node,
+  call: HookCall,
+  scheduler: Scheduler,
+  signal: AbortSignal,
+): Promise<HookAnswer> {
+  switch (call.verb) {
+    case 'prolog':
+      return prolog(node, scheduler, call, signal);
+    case 'epilog':
+      // The hook ends the QEMU of a job that we do not know yet.
+      return (await node.isReady(signal)) ? epilog(node, scheduler, call) : { exitCode: EXIT_UNREADY };
+    case 'facts':
+      if (await node.isReady(signal)) return facts(node, scheduler, call, signal);
+      throw new CaddisError(node.health.reason ?? 'caddisd is still starting');
+    default:
+      throw new CaddisError(`unknown verb "${call.verb}"`);
+  }
+}
+
+function jobNamed(node: Node, name: string | undefined): Job {
+  const key = name === undefined ? undefined : parseKey(name);
+  const job = key && node.jobs.current(key);
+  if (job) return job;
+  const known = node.jobs.all().map(({ key }) => formatKey(key));
+  throw new CaddisError(
+    `no machine for ${name ?? 'that job'} on this node; there are: ${known.join(', ') || 'none'}`,
+  );
+}

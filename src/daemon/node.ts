@@ -1,0 +1,30 @@
+import type { Config } from '../config/schema.ts';
+import type { JobEvent, JobStep } from '../jobs/transitions.ts';
+import type { SchedulerName } from '../model/job.ts';
+import type { Scheduler } from '../scheduler/scheduler.ts';
+import type { NodeHealth } from './health.ts';
+import type { Job } from './job.ts';
+import type { JobTable } from './job-table.ts';
+import type { Log } from './log.ts';
+import type { NodeContext } from './start-machine.ts';
+
+/** The node as caddisd's parts see it: verbs, adoption and the executor work on this, `Daemon` is it. */
+export interface Node {
+  readonly config: Config;
+  readonly log: Log;
+  readonly jobs: JobTable;
+  readonly schedulers: ReadonlyMap<SchedulerName, Scheduler>;
+  readonly health: NodeHealth;
+  readonly version: string;
+  readonly imageId: string;
+  readonly accelerationReason: string;
+  /** What starts have in common. Throws CaddisError while caddisd is still starting. */
+  readonly context: NodeContext;
+  /** Why no machine can be made now whatever the job, if so. A start of caddisd is waited for. */
+  trouble(signal: AbortSignal): Promise<string | undefined>;
+  /** Resolves when machines were taken over, or with false after a bound that a hook can wait. */
+  isReady(signal: AbortSignal): Promise<boolean>;
+  execute(job: Job, step: JobStep): Promise<JobEvent | undefined>;
+  openStepSocket(job: Job): Promise<void>;
+  closeStepSocket(job: Job): Promise<void>;
+}
