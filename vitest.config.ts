@@ -12,6 +12,18 @@ export default defineConfig({
           fileParallelism: false,
           testTimeout: 120_000,
           hookTimeout: 120_000,
+          // Machines are emulated on two shared cores: a run that lost its time slice is told from a defect by a second try, which the report shows.
+          retry: 1,
+        },
+      },
+      {
+        // Written and useful, but not yet seen green from end to end on a quiet lab: `npm run test:extended`, with the lab up.
+        test: {
+          name: 'extended',
+          include: ['test/integration/**/*.extended.ts'],
+          fileParallelism: false,
+          testTimeout: 240_000,
+          hookTimeout: 120_000,
         },
       },
     ],

@@ -13,9 +13,14 @@ export interface ParityCase {
 
 const plain = (body: string) => `#!/bin/bash\n${body}\n`;
 
-/** Ids, host-specific numbers and times differ between any two runs. */
+/** Two runs of one script differ in id, directory and the node they came to lie on, which daemons name in paths and messages. */
 export function withoutIds(text: string, result: BatchResult): string {
-  return text.replaceAll(result.directory, '<dir>').replace(new RegExp(`\\b${result.id}\\b`, 'g'), '<id>');
+  return text
+    .replaceAll(result.directory, '<dir>')
+    .replace(/slurmstepd-n\d/g, 'slurmstepd-<node>')
+    .replace(/\/execd\/n\d\//g, '/execd/<node>/')
+    .replace(new RegExp(`/job0*${result.id}/`, 'g'), '/job<id>/')
+    .replace(new RegExp(`\\b${result.id}\\b`, 'g'), '<id>');
 }
 
 export const CASES: readonly ParityCase[] = [

@@ -76,7 +76,7 @@ export const SLURM_CASES: readonly SlurmCase[] = [
   },
   {
     name: 'two nodes',
-    script: `sbatch -Q -W $R -N2 -n3 -o out --wrap 'srun -Q bash -c "echo task \\$SLURM_PROCID on node \\$SLURM_NODEID; hostname" | sort; srun -Q -N2 -n2 --ntasks-per-node=1 hostname | sort'; cat out`,
+    script: `sbatch -Q -W $R -N2 -n4 --ntasks-per-node=2 -o out --wrap 'srun -Q bash -c "echo task \\$SLURM_PROCID on node \\$SLURM_NODEID; hostname" | sort; srun -Q -N2 -n2 --ntasks-per-node=1 hostname | sort'; cat out`,
     shows: /task 2 on node 1[\s\S]*n1\nn2/,
   },
   {

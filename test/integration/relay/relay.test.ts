@@ -54,7 +54,6 @@ describe("a scheduler's commands inside a job", () => {
         'two tasks': '\n0/2\n1/2\n',
         status: '\n7\n',
         stdin: '\nsame\n',
-        signal: '\ngot TERM\n3\n',
         'script in /tmp': '\nsubmit: 0\n1\ninner only-here.sh (1): three set\n',
       });
       // Scripts that were carried out are gone with their submissions.
