@@ -100,7 +100,9 @@ export async function wall(lab: Lab, system: BatchSystem, timeline: Timeline): P
 /** A terminal into a machine, as a user gets it. */
 export async function terminal(lab: Lab, system: BatchSystem, timeline: Timeline): Promise<void> {
   const command =
-    system === 'slurm' ? 'srun --mem=128M --pty bash -i' : 'qrsh -now no -l h_vmem=128M -q all.q -pty y bash -i';
+    system === 'slurm'
+      ? 'srun --mem=128M --pty bash -i'
+      : 'qrsh -now no -l h_vmem=128M -q all.q -pty y bash -i';
   timeline.happened(`alice: ${command}`);
   const shown = await atTerminal(lab, command, [
     { after: /[$#] $/, text: 'tty; echo "pid 1 is $(cat /proc/1/comm)"\n' },
