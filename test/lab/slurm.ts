@@ -22,10 +22,9 @@ export const slurm: LabScheduler = {
   async start(lab) {
     const cluster = clusterOf(lab);
     await Promise.all([writeFiles(lab, cluster), freshState(lab, cluster)]);
-    const [{ isNew }] = await Promise.all([
-      startDatabase(lab, cluster),
-      prepareHosts(lab, cluster).then(() => startMunged(lab, cluster)),
-    ]);
+    // First of all: without its configuration slurmdbd does not even say its version.
+    await prepareHosts(lab, cluster);
+    const [{ isNew }] = await Promise.all([startDatabase(lab, cluster), startMunged(lab, cluster)]);
     await startSlurmdbd(lab, cluster);
     if (isNew) {
       await fillAccounting(lab);

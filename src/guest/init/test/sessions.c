@@ -11,6 +11,7 @@
 #include "peer.h"
 
 #define TOTAL 5000000u
+#define CUT_EVERY (TOTAL / 15)
 
 struct taken {
 	uint64_t bytes[3];
@@ -133,15 +134,17 @@ static void with_cuts(struct peer *p, const char *directory)
 	struct taken t = { 0 };
 	uint64_t ends[3] = { 0 };
 	int cuts = 0, r = 0;
+	uint64_t next_cut = below(CUT_EVERY);
 
 	open_session(p, 21, "seq 1 10000000 | head -c 5000000; exit 3", 0);
 	while (r == 0) {
 		uint8_t delivered[24] = { 0 };
 
 		r = step(p, &t, 21, ends);
-		if (r || cuts == 20 || below(8))
+		if (r || t.bytes[1] < next_cut)
 			continue;
-		cuts++;
+		/* Further apart than a frame is long: how many cuts there are does not depend on how the bytes fall into frames. */
+		next_cut = (uint64_t)++cuts * CUT_EVERY + below(CUT_EVERY / 2);
 		peer_close(p);
 		if (!CHECK(peer_connect(p, directory) == 0))
 			return;
