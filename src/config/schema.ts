@@ -107,6 +107,8 @@ export const configSchema = z.strictObject({
       allow_off: z.array(z.string()).default([]),
       /** Partitions or queues whose jobs run without a machine. */
       native: z.array(z.string()).default([]),
+      /** What happens to a job that was given devices of the host (GPUs), which no machine has yet. */
+      devices: z.enum(['fail', 'native']).default('fail'),
       /** Seconds after which the processes of a step whose shim is gone are killed. */
       lost_shim_grace: seconds.default(3),
     })

@@ -85,6 +85,8 @@ export interface JobRequest {
   readonly queue: string;
   /** What the user asked with --vm; undefined = nothing. */
   readonly vm: 'on' | 'off' | undefined;
+  /** Devices of the host that the job was given, in its own words (`SLURM_JOB_GPUS=0`, `-l gpu=1`): no machine has them. */
+  readonly devices: string | undefined;
   /** False for salloc, srun, --no-requeue, Grid Engine interactive jobs. */
   readonly requeueable: boolean;
   readonly jobName: string;

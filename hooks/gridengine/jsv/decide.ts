@@ -12,12 +12,15 @@ export interface JsvPolicy {
   readonly memoryConsumable: string;
   /** Complex that asks for scratch space. */
   readonly scratchComplex: string;
+  /** Complexes that ask for a device of the host, which no machine has. */
+  readonly deviceComplexes: readonly string[];
 }
 
 const defaultPolicy: JsvPolicy = {
   memoryComplexes: ['h_vmem', 'mem_free', 'virtual_free'],
   memoryConsumable: 'vm_mem',
   scratchComplex: 'vm_tmp',
+  deviceComplexes: ['gpu', 'gpus', 'ngpus', 'cuda', 'gpu_card'],
 };
 
 export type Decision =
@@ -53,7 +56,7 @@ const FACTORS: Readonly<Record<string, number>> = {
 /**
  * Takes h_vmem off the job, since it would become RLIMIT_AS of every hook, and asks for our consumable instead; tells the job's own
  * prolog what was asked through its environment: `CADDIS_MEM="2147483648 h_vmem=2G"` (bytes per slot, the user's words) and
- * `CADDIS_TMP="10737418240 vm_tmp=10G"`. mem_free and virtual_free are load values that pick a host, so they stay; without h_vmem they are also what the
+ * `CADDIS_TMP="10737418240 vm_tmp=10G"`; and which devices, `CADDIS_DEVICES="gpu=1"`. mem_free and virtual_free are load values that pick a host, so they stay; without h_vmem they are also what the
  * machine gets.
  */
 export function decide(submission: Submission, policy: JsvPolicy = defaultPolicy): Decision {
@@ -72,8 +75,12 @@ export function decide(submission: Submission, policy: JsvPolicy = defaultPolicy
   return {
     state: 'correct',
     hard: moved ? hard : undefined,
-    // Both always, also when nothing was asked: else `qsub -v CADDIS_MEM=...` would give itself memory.
-    env: { CADDIS_MEM: memory.text, CADDIS_TMP: scratch.text },
+    // All of them always, also when nothing was asked: else `qsub -v CADDIS_MEM=...` would give itself memory.
+    env: {
+      CADDIS_MEM: memory.text,
+      CADDIS_TMP: scratch.text,
+      CADDIS_DEVICES: devices(hard, policy.deviceComplexes),
+    },
   };
 }
 
@@ -87,6 +94,12 @@ function readAmount(
   if (bytes === undefined || bytes < 1)
     return { wrong: `caddis: -l ${name}=${asked} is no size: write for example ${name}=2G` };
   return { text: `${bytes} ${name}=${asked}` };
+}
+
+/** `gpu=1`: what the job asks of the host's devices; `none`. */
+function devices(hard: ReadonlyMap<string, string>, complexes: readonly string[]): string {
+  const asked = complexes.filter((name) => hard.has(name) && !/^(0+|FALSE)$/i.test(hard.get(name) ?? ''));
+  return asked.map((name) => `${name}=${hard.get(name)}`).join(',') || 'none';
 }
 
 /** Bytes of a memory_specifier (sge_types(1)): `2G`, `1.5g`, `0x400`, `512`. Undefined if it is none. */

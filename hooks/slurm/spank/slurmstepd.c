@@ -117,6 +117,7 @@ int slurmstepd_task_init(spank_t sp, const struct plugin_args *args)
 {
 	int argc = 0;
 	char **argv = NULL;
+	char container[8]; /* whether there is one is all that counts */
 	if (mode == NATIVE)
 		return ESPANK_SUCCESS;
 	if (mode == REFUSED)
@@ -132,6 +133,8 @@ int slurmstepd_task_init(spank_t sp, const struct plugin_args *args)
 #else
 	if (spank_get_item(sp, S_JOB_ARGV, &argc, &argv) != ESPANK_SUCCESS || argc < 1 || !argv || !argv[0])
 		fail_task("caddis: slurmstepd gives no command for this task");
+	if (spank_getenv(sp, "SLURM_CONTAINER", container, sizeof container) != ESPANK_ENV_NOEXIST)
+		fail_task("caddis: --container cannot run in a job's machine: the runtime would start on the host, around the client; use a partition without machines");
 	if (is_multi_prog(argc, argv))
 		fail_task("caddis: srun --multi-prog cannot run in a job's machine under Slurm < 23.11: start each program with an srun of its own");
 	if (spank_setenv(sp, "CADDIS_ARGV0", argv[0], 1) != ESPANK_SUCCESS)

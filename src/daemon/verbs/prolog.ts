@@ -21,6 +21,7 @@ export async function prolog(
 ): Promise<HookAnswer> {
   const request = scheduler.readProlog(call);
   if (runsNatively(node, request)) return { exitCode: 0 };
+  if (request.devices !== undefined) return withDevices(node, scheduler, request);
 
   const trouble = await node.trouble(signal);
   if (trouble !== undefined) {
@@ -82,6 +83,20 @@ async function noMachine(
 function runsNatively({ config }: Node, request: JobRequest): boolean {
   if (config.policy.native.includes(request.queue)) return true;
   return request.vm === 'off' && config.policy.allow_off.includes(request.queue);
+}
+
+/** No device of the host is in a machine yet: never started to fail oddly. */
+async function withDevices(node: Node, scheduler: Scheduler, request: JobRequest): Promise<HookAnswer> {
+  const what = `${formatKey(request.key)} has ${request.devices}, and a virtual machine has none of the node's devices`;
+  if (node.config.policy.devices === 'native') {
+    node.log.info(`${what}: it runs without one (policy.devices)`);
+    return { exitCode: 0 };
+  }
+  node.log.warn(`${what}: it fails (policy.devices)`);
+  return scheduler.fail(
+    request,
+    `this job has ${request.devices}, and its virtual machine cannot have them: use a partition or queue whose jobs run without one`,
+  );
 }
 
 async function register(node: Node, scheduler: Scheduler, request: JobRequest): Promise<Job> {

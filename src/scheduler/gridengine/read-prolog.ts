@@ -32,6 +32,7 @@ export function readProlog(
     scratchBytes: trustJsv ? readAmount(env.CADDIS_TMP)?.bytes : undefined,
     queue: required(env, 'QUEUE'),
     vm: undefined,
+    devices: trustJsv ? devicesOf(env.CADDIS_DEVICES) : undefined,
     requeueable: !config.interactive,
     jobName: env.JOB_NAME ?? '',
     workDir: env.SGE_CWD_PATH ?? call.cwd,
@@ -47,6 +48,11 @@ function readAmount(
   return match && bytes > 0 && Number.isSafeInteger(bytes)
     ? { bytes, source: match[2] as string }
     : undefined;
+}
+
+/** `gpu=1,ngpus=2` as the JSV writes it, `none` without. */
+function devicesOf(text: string | undefined): string | undefined {
+  return text === undefined || text === '' || text === 'none' ? undefined : `-l ${text}`;
 }
 
 function positive(text: string | undefined): number | undefined {

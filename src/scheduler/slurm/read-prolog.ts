@@ -20,6 +20,9 @@ export function readProlog(call: HookCall): JobRequest {
     scratchBytes: undefined,
     queue: required(env, 'SLURM_JOB_PARTITION'),
     vm: vmChoice(env.SPANK_CADDIS_VM),
+    devices: env.SLURM_JOB_GPUS
+      ? `GPUs ${env.SLURM_JOB_GPUS} of ${env.SLURMD_NODENAME ?? 'this node'}`
+      : undefined,
     // salloc and srun have no batch script, hence no stdin file. --no-requeue does not show here: the controller says no when it comes to it.
     requeueable: env.SLURM_JOB_STDIN !== undefined,
     jobName: '',

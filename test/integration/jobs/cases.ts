@@ -1,3 +1,5 @@
+import { expect } from 'vitest';
+
 import type { BatchJob, BatchResult, BatchSystem } from '../support/batch.ts';
 
 /** One thing that a user does, run natively and in a machine, and compared. */
@@ -46,6 +48,8 @@ export const CASES: readonly ParityCase[] = [
   { name: 'exit status 0', job: { script: plain('exit 0') } },
   { name: 'exit status 1', job: { script: plain('exit 1') } },
   { name: 'exit status 42', job: { script: plain('echo out; echo err >&2; exit 42') } },
+  { name: 'exit status 127', job: { script: plain('exit 127') } },
+  { name: 'exit status 128', job: { script: plain('exit 128') } },
   { name: 'exit status 255', job: { script: plain('exit 255') } },
   { name: 'death by SEGV', job: { script: plain('kill -SEGV $$') } },
   { name: 'death by KILL', job: { script: plain('kill -KILL $$') } },
@@ -116,6 +120,16 @@ export const CASES: readonly ParityCase[] = [
   {
     name: 'signals that the script traps',
     job: { script: plain('trap "echo got usr1; exit 7" USR1; kill -USR1 $$; sleep 1') },
+  },
+  {
+    name: 'directives in the script',
+    job: (system) => ({
+      script:
+        system === 'slurm'
+          ? '#!/bin/bash\n#SBATCH --job-name=named --comment=words\n#SBATCH -n 2\necho $SLURM_JOB_NAME $SLURM_NTASKS\n'
+          : '#!/bin/bash\n#$ -N named -v FOO=bar\n#$ -pe smp 2\necho $JOB_NAME $FOO $NSLOTS\n',
+    }),
+    expect: ({ stdout }) => expect(stdout).toMatch(/^named .*2$/m),
   },
   { name: 'a wrapped command', job: { command: ['echo', 'hello', 'world'] } },
   {

@@ -33,6 +33,7 @@ const EXPLAINED: Readonly<Record<string, string>> = {
   PATH: 'begins with TMPDIR',
   CADDIS_MEM: 'set by our JSV for the prolog',
   CADDIS_TMP: 'set by our JSV for the prolog',
+  CADDIS_DEVICES: 'set by our JSV for the prolog',
 };
 
 /** What only Grid Engine does: each beside the same job in a queue without machines, where that can be compared. */

@@ -101,6 +101,21 @@ export const SLURM_CASES: readonly SlurmCase[] = [
     shows: /task 4 of 4/,
   },
   {
+    name: 'a here-document as the script',
+    script: `sbatch -Q -W $R -o out <<'E'
+#!/bin/bash
+#SBATCH -J from-here
+echo "$SLURM_JOB_NAME: $((20 + 1)) $0" | sed 's#/.*/##'
+E
+      cat out`,
+    shows: /from-here: 21 slurm_script/,
+  },
+  {
+    name: 'a heterogeneous job',
+    script: `sbatch -Q -W $R -n1 -o out : -p $P --mem=200M -n1 --wrap 'srun -Q --het-group=0 bash -c "echo first of $SLURM_HET_SIZE"; srun -Q --het-group=1 bash -c "echo second of $SLURM_HET_SIZE"'; cat out`,
+    shows: /second of 2/,
+  },
+  {
     name: 'processes left behind do not hold the job',
     script: `J=$(sbatch --parsable $R -o out --wrap 'setsid sleep 1000 < /dev/null > /dev/null 2>&1 & (trap "" TERM HUP; exec sleep 1001) & echo started'); verdict $J; cat out`,
     shows: /JobState=COMPLETED/,

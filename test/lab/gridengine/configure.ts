@@ -56,7 +56,7 @@ export async function configureCell(lab: Lab, cell: Cell): Promise<void> {
   };
   const qconf = (...args: string[]) => on(lab.head, ['qconf', ...args], { env });
 
-  const complexes = `${await qconf('-sc')}\n${await ourComplexes()}`;
+  const complexes = `${await qconf('-sc')}\n${await ourComplexes()}\n${objects.GPU_COMPLEX}`;
   const scheduler = objects.schedulerConfiguration(await qconf('-ssconf'));
   const hosts = [lab.head, ...lab.nodes].map(({ name }) => name).join(',');
   await qconf('-Mc', await file('complexes', complexes));

@@ -16,6 +16,7 @@ describe('JSV', () => {
       'PARAM l_hard arch=lx-amd64,vm_mem=2G',
       'ENV ADD CADDIS_MEM 2147483648 h_vmem=2G',
       'ENV ADD CADDIS_TMP 0 none',
+      'ENV ADD CADDIS_DEVICES none',
       'RESULT STATE CORRECT',
     ]);
   });
@@ -24,8 +25,15 @@ describe('JSV', () => {
       'STARTED',
       'ENV ADD CADDIS_MEM 0 none',
       'ENV ADD CADDIS_TMP 0 none',
+      'ENV ADD CADDIS_DEVICES none',
       'RESULT STATE CORRECT',
     ]);
+  });
+  it('tells the prolog which devices of the host were asked for', () => {
+    expect(converse('START', 'PARAM l_hard gpu=2,h_vmem=1G', 'BEGIN')).toContain(
+      'ENV ADD CADDIS_DEVICES gpu=2',
+    );
+    expect(converse('START', 'PARAM l_hard gpu=0', 'BEGIN')).toContain('ENV ADD CADDIS_DEVICES none');
   });
   it('forgets a job before the next', () => {
     const lines = converse('START', 'PARAM l_hard h_vmem=2G', 'BEGIN', 'START', 'BEGIN');

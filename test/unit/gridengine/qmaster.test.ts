@@ -25,6 +25,7 @@ const request = {
   scratchBytes: undefined,
   queue: 'all.q',
   vm: undefined,
+  devices: undefined,
   requeueable: true,
   jobName: 'held',
   workDir: '/',

@@ -16,6 +16,7 @@ describe('readProlog', () => {
       memoryBytes: undefined,
       queue: 'main',
       vm: undefined,
+      devices: undefined,
       requeueable: true,
     });
   });
@@ -33,6 +34,10 @@ describe('readProlog', () => {
   it('reads --vm, and nothing that is not on or off', () => {
     expect(readProlog(recorded('prolog-vm-off')).vm).toBe('off');
     expect(readProlog(recorded('prolog-vm-off', { SPANK_CADDIS_VM: 'off; reboot' })).vm).toBeUndefined();
+  });
+
+  it('names the GPUs of a job', () => {
+    expect(readProlog(recorded('prolog-batch', { SLURM_JOB_GPUS: '0,2' })).devices).toMatch(/^GPUs 0,2 of /);
   });
 
   it('names the variable that is missing or malformed', () => {
