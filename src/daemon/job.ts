@@ -103,6 +103,7 @@ export class Job {
       memorySource: request.memorySource,
       scratchBytes: request.scratchBytes,
       vm: request.vm,
+      devices: undefined,
     };
   }
 
