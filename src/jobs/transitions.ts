@@ -2,11 +2,22 @@
  * The life of one job's machine as a pure function: an event and the state give the next state and the steps to carry out. Only the executor in `daemon/` touches
  * anything; the tests need no machine.
  *
- *   starting -> ready <-> running -> ending -> ended
- *        \         \________\___________/
+ *   starting -> ready <-> running <-> frozen -> saving -> saved
+ *        \         \________\___________\_________\_________\____ ending -> ended
  *         failed (the job goes back to the queue)
  */
-type Phase = 'starting' | 'ready' | 'running' | 'ending' | 'ended';
+type Phase = 'starting' | 'ready' | 'running' | 'frozen' | 'saving' | 'saved' | 'ending' | 'ended';
+
+/** What the scheduler meant by a signal that could be more than one thing (freeze first, then ask). */
+export type Verdict =
+  /** A user's or a limit's: the processes get it. */
+  | 'deliver'
+  /** The job is suspended: its machine stands still. */
+  | 'suspended'
+  /** The job goes back to the queue: its machine is saved. */
+  | 'requeued';
+
+export type SaveReason = 'requeue' | 'migrate';
 
 export interface JobState {
   readonly phase: Phase;
@@ -14,9 +25,19 @@ export interface JobState {
   readonly steps: number;
   /** Set when the machine went away under the job; the epilog must not report it again. */
   readonly lost: string | undefined;
+  /** The machine stands still because the scheduler has not yet said what a signal meant. */
+  readonly asking: boolean;
+  /** The scheduler has let go of this node: once the machine is saved nothing of it is needed here. */
+  readonly released: boolean;
 }
 
-export const INITIAL_STATE: JobState = { phase: 'starting', steps: 0, lost: undefined };
+export const INITIAL_STATE: JobState = {
+  phase: 'starting',
+  steps: 0,
+  lost: undefined,
+  asking: false,
+  released: false,
+};
 
 export type JobEvent =
   | { readonly type: 'machine-ready' }
@@ -24,9 +45,19 @@ export type JobEvent =
   | { readonly type: 'start-failed'; readonly reason: string }
   | { readonly type: 'step-opened' }
   | { readonly type: 'step-ended' }
+  /** A signal reached a shim that may mean suspend, requeue, resume or what it says. */
+  | { readonly type: 'halted' }
+  | { readonly type: 'answered'; readonly verdict: Verdict }
+  /** The scheduler's own suspend and resume methods, which leave nothing to ask. */
+  | { readonly type: 'suspend' }
+  | { readonly type: 'resume' }
+  /** The scheduler, or an admin through it, wants the machine elsewhere. */
+  | { readonly type: 'move' }
+  | { readonly type: 'saved' }
+  | { readonly type: 'save-failed'; readonly reason: string }
   /** The domain stopped, or its agent fell silent for good, and nobody asked for it. */
   | { readonly type: 'machine-lost'; readonly reason: string }
-  | { readonly type: 'epilog' }
+  | { readonly type: 'epilog'; readonly requeued: boolean }
   /** The scheduler does not know the job on this node any more, and no epilog came (caddisd was down then). */
   | { readonly type: 'orphaned' }
   | { readonly type: 'destroyed' };
@@ -38,11 +69,23 @@ export type JobStep =
   | { readonly do: 'unpublish' }
   /** End the shims of all steps with this reason. */
   | { readonly do: 'end-steps'; readonly reason: string }
+  /** Stop all vCPUs. */
+  | { readonly do: 'freeze' }
+  /** Let them go on, with the right time. */
+  | { readonly do: 'thaw' }
+  /** Ask the scheduler, once, what its signal meant; gives `answered`. */
+  | { readonly do: 'ask' }
+  /** Hand the signals that were held back to the processes, or forget them. */
+  | { readonly do: 'let-signals-go'; readonly deliver: boolean }
+  /** Write the machine into the store and let its shims end; gives `saved` or `save-failed`. */
+  | { readonly do: 'save'; readonly reason: SaveReason }
   /** Tell the scheduler, which requeues or fails the job. */
   | { readonly do: 'report-lost'; readonly reason: string }
+  /** Remove what the store holds of the job, if its scheduler will not run it again. */
+  | { readonly do: 'discard' }
   | { readonly do: 'destroy' }
-  /** Give back address, scratch disk and directory. */
-  | { readonly do: 'release' };
+  /** Give back scratch disk and directory, and the address unless the saved machine keeps it. */
+  | { readonly do: 'release'; readonly keepAddress: boolean };
 
 export interface Transition {
   readonly state: JobState;
@@ -58,38 +101,123 @@ export function transition(state: JobState, event: JobEvent): Transition {
       if (state.phase !== 'starting') return stay(state);
       return { state: { ...state, phase: 'ending' }, steps: [{ do: 'destroy' }] };
     case 'step-opened':
-      if (state.phase !== 'ready' && state.phase !== 'running') return stay(state);
-      return { state: { ...state, phase: 'running', steps: state.steps + 1 }, steps: [] };
-    case 'step-ended': {
-      const steps = Math.max(0, state.steps - 1);
-      const phase = state.phase === 'running' && steps === 0 ? 'ready' : state.phase;
-      return { state: { ...state, steps, phase }, steps: [] };
-    }
+      if (!isAwake(state) && state.phase !== 'frozen') return stay(state);
+      return stay(settled({ ...state, steps: state.steps + 1 }));
+    case 'step-ended':
+      return stay(settled({ ...state, steps: Math.max(0, state.steps - 1) }));
+    case 'halted':
+      if (isAwake(state))
+        return { state: { ...state, phase: 'frozen', asking: true }, steps: [{ do: 'freeze' }, { do: 'ask' }] };
+      if (state.phase !== 'frozen' || state.asking) return stay(state);
+      return { state: { ...state, asking: true }, steps: [{ do: 'ask' }] };
+    case 'answered':
+      return answered(state, event.verdict);
+    case 'suspend':
+      if (!isAwake(state)) return stay(state);
+      return { state: { ...state, phase: 'frozen', asking: false }, steps: [{ do: 'freeze' }] };
+    case 'resume':
+      if (state.phase !== 'frozen' || state.asking) return stay(state);
+      return thaw(state, true);
+    case 'move':
+      if (!isAwake(state) && state.phase !== 'frozen') return stay(state);
+      return save(state, 'migrate');
+    case 'saved':
+      if (state.phase !== 'saving') return stay(state);
+      if (!state.released) return stay({ ...state, phase: 'saved' });
+      return { state: { ...state, phase: 'saved' }, steps: SAVED_END };
+    case 'save-failed':
+      if (state.phase !== 'saving') return stay(state);
+      // The job starts again from an older checkpoint, or afresh: its shims were told to end.
+      return { state: { ...state, phase: 'ending' }, steps: [{ do: 'unpublish' }, { do: 'destroy' }] };
     case 'machine-lost':
       return lose(state, event.reason);
     case 'epilog':
+      return epilog(state, event.requeued);
     case 'orphaned':
-      if (state.phase === 'ending' || state.phase === 'ended') return stay(state);
-      return {
-        state: { ...state, phase: 'ending' },
-        steps: [{ do: 'unpublish' }, { do: 'end-steps', reason: 'the job has ended' }, { do: 'destroy' }],
-      };
+      return end(state);
     case 'destroyed':
       if (state.phase === 'ended') return stay(state);
-      return { state: { ...state, phase: 'ended', steps: 0 }, steps: [{ do: 'release' }] };
+      return {
+        state: { ...state, phase: 'ended', steps: 0 },
+        steps: [{ do: 'release', keepAddress: state.phase === 'saved' }],
+      };
   }
 }
 
-/** A machine that is lost while it starts is the start's own failure; one that is ending was meant to go. */
+const SAVED_END: readonly JobStep[] = [{ do: 'destroy' }, { do: 'discard' }];
+
+function answered(state: JobState, verdict: Verdict): Transition {
+  if (state.phase !== 'frozen' || !state.asking) return stay(state);
+  switch (verdict) {
+    case 'deliver':
+      return thaw(state, true);
+    case 'suspended':
+      return { state: { ...state, asking: false }, steps: [{ do: 'let-signals-go', deliver: false }] };
+    case 'requeued':
+      return save(state, 'requeue');
+  }
+}
+
+function thaw(state: JobState, deliver: boolean): Transition {
+  return {
+    state: settled({ ...state, phase: 'ready', asking: false }),
+    steps: [{ do: 'thaw' }, { do: 'let-signals-go', deliver }],
+  };
+}
+
+/** Frozen first, as a step of its own: libvirt thaws a running guest when its save is cancelled. */
+function save(state: JobState, reason: SaveReason): Transition {
+  const freeze: JobStep[] = isAwake(state) ? [{ do: 'freeze' }] : [];
+  return {
+    state: { ...state, phase: 'saving', asking: false },
+    steps: [...freeze, { do: 'unpublish' }, { do: 'save', reason }],
+  };
+}
+
+function epilog(state: JobState, requeued: boolean): Transition {
+  switch (state.phase) {
+    case 'saving':
+      // Grid Engine's epilog is not told that the job migrates: whether the checkpoint is wanted is asked when it is there.
+      return stay({ ...state, released: true });
+    case 'saved':
+      return { state: { ...state, released: true }, steps: SAVED_END };
+    case 'ready':
+    case 'running':
+    case 'frozen': {
+      if (!requeued || state.lost !== undefined) return end(state);
+      const { state: saving, steps } = save(state, 'requeue');
+      return { state: { ...saving, released: true }, steps };
+    }
+    default:
+      return end(state);
+  }
+}
+
+function end(state: JobState): Transition {
+  if (state.phase === 'ending' || state.phase === 'ended') return stay(state);
+  return {
+    state: { ...state, phase: 'ending' },
+    steps: [
+      { do: 'unpublish' },
+      { do: 'end-steps', reason: 'the job has ended' },
+      { do: 'destroy' },
+      { do: 'discard' },
+    ],
+  };
+}
+
+/** A machine that is lost while it starts is the start's own failure; one that is ending was meant to go; one that is being saved fails its save. */
 function lose(state: JobState, reason: string): Transition {
   switch (state.phase) {
     case 'starting':
-    case 'ended':
-      return stay(state);
+    case 'saving':
+    case 'saved':
     case 'ending':
+    case 'ended':
       return stay(state);
     case 'ready':
     case 'running':
+    case 'frozen':
       if (state.lost !== undefined) return stay(state);
       return {
         state: { ...state, lost: reason },
@@ -97,6 +225,15 @@ function lose(state: JobState, reason: string): Transition {
         steps: [{ do: 'unpublish' }, { do: 'report-lost', reason }, { do: 'end-steps', reason }],
       };
   }
+}
+
+function isAwake(state: JobState): boolean {
+  return state.phase === 'ready' || state.phase === 'running';
+}
+
+/** A machine that is awake is running exactly while a step runs. */
+function settled(state: JobState): JobState {
+  return isAwake(state) ? { ...state, phase: state.steps > 0 ? 'running' : 'ready' } : state;
 }
 
 function stay(state: JobState): Transition {

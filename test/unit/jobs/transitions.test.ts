@@ -21,10 +21,10 @@ describe('the life of a job', () => {
       { type: 'step-opened' },
       { type: 'step-ended' },
       { type: 'step-ended' },
-      { type: 'epilog' },
+      { type: 'epilog', requeued: false },
       { type: 'destroyed' },
     ]);
-    expect(done).toEqual(['publish', 'unpublish', 'end-steps', 'destroy', 'release']);
+    expect(done).toEqual(['publish', 'unpublish', 'end-steps', 'destroy', 'discard', 'release']);
     expect(state.phase).toBe('ended');
   });
 
@@ -62,18 +62,18 @@ describe('the life of a job', () => {
     const { done } = play([
       { type: 'machine-ready' },
       { type: 'machine-lost', reason: 'panic' },
-      { type: 'epilog' },
+      { type: 'epilog', requeued: false },
       { type: 'destroyed' },
-      { type: 'epilog' },
+      { type: 'epilog', requeued: false },
     ]);
-    expect(done.slice(-3)).toEqual(['end-steps', 'destroy', 'release']);
+    expect(done.slice(-4)).toEqual(['end-steps', 'destroy', 'discard', 'release']);
     expect(done.filter((step) => step === 'release')).toHaveLength(1);
   });
 
   it('takes the end of a machine that is being destroyed for what it is', () => {
     const { done } = play([
       { type: 'machine-ready' },
-      { type: 'epilog' },
+      { type: 'epilog', requeued: false },
       { type: 'machine-lost', reason: 'gone' },
     ]);
     expect(done).not.toContain('report-lost');
@@ -81,5 +81,64 @@ describe('the life of a job', () => {
 
   it('opens no step in a machine that is not ready', () => {
     expect(play([{ type: 'step-opened' }]).state).toEqual(INITIAL_STATE);
+  });
+
+  const running: JobEvent[] = [{ type: 'machine-ready' }, { type: 'step-opened' }];
+
+  it('freezes first and asks once, however many shims got the signal', () => {
+    const { state, done } = play([...running, { type: 'halted' }, { type: 'halted' }]);
+    expect(done).toEqual(['publish', 'freeze', 'ask']);
+    expect(state).toMatchObject({ phase: 'frozen', asking: true });
+  });
+
+  it('thaws and delivers what was a cancel', () => {
+    const { state, done } = play([...running, { type: 'halted' }, { type: 'answered', verdict: 'deliver' }]);
+    expect(done.slice(-2)).toEqual(['thaw', 'let-signals-go']);
+    expect(state.phase).toBe('running');
+  });
+
+  it('stays frozen while suspended, and asks again at the next signal', () => {
+    const suspended: JobEvent[] = [...running, { type: 'halted' }, { type: 'answered', verdict: 'suspended' }];
+    expect(play(suspended).state).toMatchObject({ phase: 'frozen', asking: false });
+    const { done } = play([...suspended, { type: 'halted' }, { type: 'answered', verdict: 'deliver' }]);
+    expect(done.slice(-3)).toEqual(['ask', 'thaw', 'let-signals-go']);
+  });
+
+  it.each<[string, JobEvent[]]>([
+    ['before the epilog', [{ type: 'saved' }, { type: 'epilog', requeued: true }]],
+    ['after the epilog', [{ type: 'epilog', requeued: true }, { type: 'saved' }]],
+    ['before the epilog of a scheduler that does not say so', [{ type: 'saved' }, { type: 'epilog', requeued: false }]],
+  ])('destroys a requeued machine only when it is saved: %s', (_, end) => {
+    const { state, done } = play([
+      ...running,
+      { type: 'halted' },
+      { type: 'answered', verdict: 'requeued' },
+      ...end,
+      { type: 'destroyed' },
+    ]);
+    expect(done).toEqual(['publish', 'freeze', 'ask', 'unpublish', 'save', 'destroy', 'discard', 'release']);
+    expect(state.phase).toBe('ended');
+  });
+
+  it('saves at the epilog what was requeued without a signal that we saw', () => {
+    const { done } = play([...running, { type: 'epilog', requeued: true }, { type: 'saved' }]);
+    expect(done).toEqual(['publish', 'freeze', 'unpublish', 'save', 'destroy', 'discard']);
+  });
+
+  it('moves a suspended machine without thawing it', () => {
+    const { done } = play([...running, { type: 'suspend' }, { type: 'move' }]);
+    expect(done).toEqual(['publish', 'freeze', 'unpublish', 'save']);
+  });
+
+  it('finishes the save of a job whose epilog comes meanwhile, and then asks whether anybody wants it', () => {
+    const { done } = play([...running, { type: 'move' }, { type: 'epilog', requeued: false }]);
+    expect(done.at(-1)).toBe('save');
+    expect(play([...running, { type: 'move' }, { type: 'epilog', requeued: false }, { type: 'saved' }]).done.at(-1)).toBe('discard');
+  });
+
+  it('gives the job back to the queue without state when the save fails', () => {
+    const { state, done } = play([...running, { type: 'move' }, { type: 'save-failed', reason: 'full' }]);
+    expect(done.at(-1)).toBe('destroy');
+    expect(state.phase).toBe('ending');
   });
 });
