@@ -1,3 +1,5 @@
+import type { Verdict } from '../model/job.ts';
+
 /**
  * The life of one job's machine as a pure function: an event and the state give the next state and the steps to carry out. Only the executor in `daemon/` touches
  * anything; the tests need no machine.
@@ -7,15 +9,6 @@
  *         failed (the job goes back to the queue)
  */
 type Phase = 'starting' | 'ready' | 'running' | 'frozen' | 'saving' | 'saved' | 'ending' | 'ended';
-
-/** What the scheduler meant by a signal that could be more than one thing (freeze first, then ask). */
-export type Verdict =
-  /** A user's or a limit's: the processes get it. */
-  | 'deliver'
-  /** The job is suspended: its machine stands still. */
-  | 'suspended'
-  /** The job goes back to the queue: its machine is saved. */
-  | 'requeued';
 
 export type SaveReason = 'requeue' | 'migrate';
 
@@ -134,7 +127,7 @@ export function transition(state: JobState, event: JobEvent): Transition {
     case 'epilog':
       return epilog(state, event.requeued);
     case 'orphaned':
-      return end(state);
+      return epilog(state, false);
     case 'destroyed':
       if (state.phase === 'ended') return stay(state);
       return {

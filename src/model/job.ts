@@ -93,6 +93,15 @@ export interface JobRequest {
   readonly workDir: string;
 }
 
+/** What a scheduler meant by a signal that can be more than one thing: a job's machine is frozen first, then this is asked. */
+export type Verdict =
+  /** A user's or a limit's: the processes get it. */
+  | 'deliver'
+  /** The job is suspended: its machine stands still. */
+  | 'suspended'
+  /** The job goes back to the queue: its machine is saved. */
+  | 'requeued';
+
 /** What the scheduler's own step process knows and the prolog does not (SPANK in slurmstepd). */
 export interface JobFacts {
   readonly key: JobKey;

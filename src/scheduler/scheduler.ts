@@ -1,4 +1,4 @@
-import type { HookCall, JobFacts, JobKey, JobRequest, StepPlan } from '../model/job.ts';
+import type { HookCall, JobFacts, JobKey, JobRequest, StepPlan, Verdict } from '../model/job.ts';
 import type { RelayRule } from './relay.ts';
 
 /** What a hook client is told to print and with which status to exit. */
@@ -47,6 +47,12 @@ export interface Scheduler {
   lost(request: JobRequest, reason: string, signal: AbortSignal): Promise<'requeued' | 'failing'>;
   /** Is this job still known as running on this node? Undefined: no answer. Used after a restart of caddisd to find orphans. */
   isRunning(key: JobKey, signal: AbortSignal): Promise<boolean | undefined>;
+  /** Signals at a shim that may mean that the whole job is suspended, goes on, or goes back to the queue. Empty where the scheduler has methods for that. */
+  readonly ambiguousSignals: ReadonlySet<number>;
+  /** What such a signal meant; one query. Throws SchedulerUnavailable when there is no answer before `signal` aborts. */
+  meaning(request: JobRequest, signal: AbortSignal): Promise<Verdict>;
+  /** Does or will this job run, on whatever node? Undefined: no answer. What nobody will run again needs no checkpoint. */
+  isWanted(key: JobKey, signal: AbortSignal): Promise<boolean | undefined>;
   /** Takes this node out of service by name (`caddis: reason`), or puts it back if we took it out. Idempotent, rate limited by the caller. */
   setNodeHealth(health: { ok: true } | { ok: false; reason: string }, signal: AbortSignal): Promise<void>;
   /** Commands that are relayed when they are called inside a job. */

@@ -87,6 +87,16 @@ export function createGridEngine(options: GridEngineOptions): Scheduler {
         return undefined;
       }
     },
+    // Its suspend, resume and migration methods are hooks of ours; qdel's KILL cannot be caught.
+    ambiguousSignals: new Set(),
+    meaning: async () => 'deliver',
+    async isWanted(key, signal) {
+      try {
+        return parseQstatJob(await run(['qstat', '-xml', '-j', key.jobId], signal), key.jobId) !== undefined;
+      } catch {
+        return undefined;
+      }
+    },
     setNodeHealth: (health, signal) => setNodeHealth(host, health, run, signal),
   };
 }

@@ -6,6 +6,7 @@ import type { Scheduler } from '../scheduler.ts';
 import { isForBatchShell } from './batch-signals.ts';
 import { createRunCommand, type RunCommand } from './commands.ts';
 import { askJob, complete } from './complete.ts';
+import { AMBIGUOUS_SIGNALS, meaning } from './meaning.ts';
 import { setNodeHealth } from './node-health.ts';
 import { readEpilog } from './read-epilog.ts';
 import { readFacts } from './read-facts.ts';
@@ -32,6 +33,8 @@ export interface SlurmOptions {
 
 /** States of a job that is, or may still be, on its nodes. */
 const ON_NODE = /^(RUNNING|SUSPENDED|COMPLETING|CONFIGURING|STOPPED|SIGNALING|STAGE_OUT|RESIZING)/;
+/** States of a job that runs or will run, on whatever node. */
+const WANTED = /^(PENDING|REQUEUED|REQUEUE_|RUNNING|SUSPENDED|COMPLETING|CONFIGURING|STOPPED|SIGNALING|RESIZING|SPECIAL_EXIT)/;
 /** Prologs remembered for their restart count; a node has far fewer jobs at once. */
 const MAX_REMEMBERED = 10_000;
 
@@ -82,6 +85,16 @@ export function createSlurm(options: SlurmOptions): Scheduler {
       try {
         const record = await askJob(key, node, signal, run);
         return record !== undefined && ON_NODE.test(record.state) && record.nodes.includes(node);
+      } catch {
+        return undefined;
+      }
+    },
+    ambiguousSignals: AMBIGUOUS_SIGNALS,
+    meaning: (request, signal) => meaning(request, node, signal, run),
+    async isWanted(key, signal) {
+      try {
+        const record = await askJob(key, node, signal, run);
+        return record !== undefined && WANTED.test(record.state);
       } catch {
         return undefined;
       }
