@@ -77,6 +77,10 @@ function mergeTables(base: string, extra: string): string {
   return text;
 }
 
+/** The hosts see the home directories without a cache in between; jobs that wait for a file of a test shall not wait for half a minute. */
+const NFS_OPTIONS =
+  'vers=4.2,hard,proto=tcp,timeo=50,lookupcache=positive,acregmin=1,acregmax=3,acdirmin=1,acdirmax=3';
+
 function configText(lab: Lab, host: LabHost): string {
   const cell = cellOf(lab);
   const sge = Object.entries(cell.environment)
@@ -108,7 +112,7 @@ auto = false
 type = "nfs4"
 source = "${lab.head.address}:${lab.paths.home}"
 target = "${lab.paths.home}"
-options = "addr=${lab.head.address},vers=4.2,hard,proto=tcp,timeo=50"
+options = "addr=${lab.head.address},${NFS_OPTIONS}"
 [policy]
 native = ["native", "native.q"]
 allow_off = ["main"]

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "agent.h"
@@ -40,6 +41,8 @@ static int run_guest(void)
 	struct agent a;
 	int ports[PORTS];
 
+	/* The kernel calls it `init`, after its file. */
+	prctl(PR_SET_NAME, "caddis-init");
 	boot_machine();
 	oom_prepare();
 	if (agent_init(&a, 1)) {
