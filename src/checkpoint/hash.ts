@@ -62,7 +62,8 @@ export async function hashFile(io: StoreIo, path: string, run: LongRun = {}): Pr
 
 /** The chunks of a file in order; each is valid until the next one is asked for. The last one may be short. */
 export async function* chunksOf(file: StoreFile, signal?: AbortSignal): AsyncGenerator<Uint8Array> {
-  const buffers = [new Uint8Array(CHUNK_BYTES), new Uint8Array(CHUNK_BYTES)] as const;
+  // Not zeroed: of a short file most of it is never touched, and takes no memory.
+  const buffers = [Buffer.allocUnsafeSlow(CHUNK_BYTES), Buffer.allocUnsafeSlow(CHUNK_BYTES)] as const;
   const readAt = async (index: number) => {
     const buffer = buffers[index % 2 === 0 ? 0 : 1];
     return buffer.subarray(0, await file.read(buffer, index * CHUNK_BYTES));

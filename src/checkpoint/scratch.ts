@@ -3,6 +3,7 @@ import { type Extent, packedBytes } from './extents.ts';
 import { CHUNK_BYTES, chunksOf, hashChunk, joinHashes, type LongRun } from './hash.ts';
 import type { StoreFile, StoreIo } from './io.ts';
 import type { ScratchImage } from './manifest-schema.ts';
+import { unless } from './tree.ts';
 
 /**
  * Packs what a sparse raw image holds into `to`, one extent after another, and hashes it on the way. Not synced: publishing does that. Holds two chunks in memory.
@@ -68,7 +69,7 @@ export async function unpackScratch(
   { signal, progress, owner }: UnpackOptions,
 ): Promise<void> {
   const part = `${to}.part`;
-  await io.unlink(part).catch(() => undefined);
+  await io.unlink(part).catch(unless('ENOENT'));
   try {
     const target = await io.open(part, 'create');
     try {

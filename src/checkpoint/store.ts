@@ -90,14 +90,17 @@ export class CheckpointStore {
     return readGenerations(this.io, this.dir, key);
   }
 
-  /** The newest generation that may be restored for this job on this node, with lengths checked and hashes not: verify() does that, beside the paused restore. */
-  async newest(target: RestoreTarget): Promise<Newest> {
+  /**
+   * The newest generation that may be restored for this job on this node, with lengths checked and hashes not: verify() does that, beside the paused restore.
+   * `except`: numbers that verify() has refused by now.
+   */
+  async newest(target: RestoreTarget, except: ReadonlySet<number> = new Set()): Promise<Newest> {
     const refused: { number: number; why: string }[] = [];
     const all = await this.generations(target.key);
     for (const one of all)
       if (one.state === 'refused') refused.push({ number: one.number, why: one.refusal });
     for (const one of all) {
-      if (one.state === 'refused') continue;
+      if (one.state === 'refused' || except.has(one.number)) continue;
       const why = compatible(one.manifest, target);
       if (why === undefined) return { generation: one, refused };
       refused.push({ number: one.number, why });
