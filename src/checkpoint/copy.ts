@@ -24,8 +24,9 @@ export async function copyImage(
     try {
       const begun = performance.now();
       const hashes: Uint8Array[] = [];
+      const { bytes: length } = await io.stat(from);
       let bytes = 0;
-      for await (const chunk of chunksOf(source, signal)) {
+      for await (const chunk of chunksOf(source, length, signal)) {
         const [hash] = await Promise.all([
           hashChunk(chunk),
           target.write(chunk, hashes.length * CHUNK_BYTES),

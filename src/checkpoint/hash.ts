@@ -1,5 +1,6 @@
 import { createHash, webcrypto } from 'node:crypto';
 
+import { CheckpointRefused } from './errors.ts';
 import type { StoreFile, StoreIo } from './io.ts';
 
 /** Bytes that are hashed at a time, and what readers and writers of images move at a time. Part of the format: another size is another hash. */
@@ -49,7 +50,8 @@ export async function hashFile(io: StoreIo, path: string, run: LongRun = {}): Pr
   try {
     const hashes: Uint8Array[] = [];
     let bytes = 0;
-    for await (const chunk of chunksOf(file, run.signal)) {
+    const { bytes: length } = await io.stat(path);
+    for await (const chunk of chunksOf(file, length, run.signal)) {
       hashes.push(await hashChunk(chunk));
       bytes += chunk.length;
       run.progress?.(bytes);
@@ -60,13 +62,24 @@ export async function hashFile(io: StoreIo, path: string, run: LongRun = {}): Pr
   }
 }
 
-/** The chunks of a file in order; each is valid until the next one is asked for. The last one may be short. */
-export async function* chunksOf(file: StoreFile, signal?: AbortSignal): AsyncGenerator<Uint8Array> {
-  // Not zeroed: of a short file most of it is never touched, and takes no memory.
-  const buffers = [Buffer.allocUnsafeSlow(CHUNK_BYTES), Buffer.allocUnsafeSlow(CHUNK_BYTES)] as const;
+/**
+ * The chunks of a file of `bytes` bytes in order; each is valid until the next one is asked for. The last one may be short.
+ * Throws CheckpointRefused when a short file becomes longer meanwhile.
+ */
+export async function* chunksOf(
+  file: StoreFile,
+  bytes: number,
+  signal?: AbortSignal,
+): AsyncGenerator<Uint8Array> {
+  // One byte more than a short file needs, to see its end.
+  const bufferBytes = Math.min(CHUNK_BYTES, bytes + 1);
+  const buffers: Buffer[] = [];
   const readAt = async (index: number) => {
-    const buffer = buffers[index % 2 === 0 ? 0 : 1];
-    return buffer.subarray(0, await file.read(buffer, index * CHUNK_BYTES));
+    const buffer = buffers[index % 2] ?? Buffer.allocUnsafeSlow(bufferBytes);
+    buffers[index % 2] = buffer;
+    const chunk = buffer.subarray(0, await file.read(buffer, index * CHUNK_BYTES));
+    if (chunk.length > bytes) throw new CheckpointRefused(`a file of ${bytes} bytes grew while it was read`);
+    return chunk;
   };
   const ahead = (index: number) => {
     const chunk = readAt(index);

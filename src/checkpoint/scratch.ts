@@ -98,9 +98,10 @@ async function fill(
 ): Promise<void> {
   const source = await io.open(from, 'read');
   try {
+    const { bytes: length } = await io.stat(from);
     const hashes: Uint8Array[] = [];
     let bytes = 0;
-    for await (const chunk of chunksOf(source, signal)) {
+    for await (const chunk of chunksOf(source, length, signal)) {
       if (bytes + chunk.length > image.packedBytes) throw refused(from, 'is longer', image);
       const write = async () => {
         for (const piece of piecesOf(image.extents, bytes, chunk.length))

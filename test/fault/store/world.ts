@@ -139,8 +139,13 @@ export async function writeFile(io: StoreIo, path: string, content: Uint8Array):
   await file.close();
 }
 
+/** Made once for each seed. */
+const made = new Map<string, Uint8Array>();
+
 function bytesOf(seed: string, length: number): Uint8Array {
-  const bytes = new Uint8Array(length);
+  let bytes = made.get(seed);
+  if (bytes) return bytes;
+  bytes = new Uint8Array(length);
   for (let at = 0; at < length; at += 32)
     bytes.set(
       createHash('sha256')
@@ -149,5 +154,6 @@ function bytesOf(seed: string, length: number): Uint8Array {
         .subarray(0, length - at),
       at,
     );
+  made.set(seed, bytes);
   return bytes;
 }
