@@ -1,0 +1,96 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+
+import { CheckpointRefused, errnoOf } from './errors.ts';
+import { CHUNK_BYTES, type HashedFile, hashChunk, joinHashes } from './hash.ts';
+import type { StoreFile, StoreIo } from './io.ts';
+
+interface FollowOptions {
+  readonly signal?: AbortSignal;
+  /** How often to look at the file's length, in milliseconds. */
+  readonly pollMs?: number;
+}
+
+/**
+ * Hashes a file while another process still writes it from front to back, as libvirt does with a save image: each chunk as soon as the file is longer than it, so that
+ * little is left to do when the writer is ready. Chunk 0 comes last, since libvirt rewrites the image's header (facts/vm.md) when all else is written.
+ *
+ * A writer that changes another chunk afterwards makes a hash that the file does not have: the checkpoint is then refused, never restored.
+ */
+export class HashFollower {
+  readonly #io: StoreIo;
+  readonly #path: string;
+  readonly #pollMs: number;
+  readonly #stop = new AbortController();
+  readonly #signal: AbortSignal;
+  readonly #hashes: Uint8Array[] = [];
+  readonly #following: Promise<void>;
+
+  /** Begins at once; the file need not be there yet. */
+  constructor(io: StoreIo, path: string, { signal, pollMs = 100 }: FollowOptions = {}) {
+    this.#io = io;
+    this.#path = path;
+    this.#pollMs = pollMs;
+    this.#signal = signal ? AbortSignal.any([signal, this.#stop.signal]) : this.#stop.signal;
+    this.#following = this.#follow();
+    // Heard in finish().
+    this.#following.catch(() => undefined);
+  }
+
+  /** To be called when the writer is ready: hashes what is left. Throws what reading threw, or the signal's reason. */
+  async finish(): Promise<HashedFile> {
+    this.#stop.abort();
+    await this.#following;
+    const file = await this.#io.open(this.#path, 'read');
+    try {
+      const { bytes } = await this.#io.stat(this.#path);
+      const count = Math.ceil(bytes / CHUNK_BYTES);
+      if (this.#hashes.length > count)
+        throw new CheckpointRefused(`${this.#path}: became shorter (${bytes} bytes) while it was written`);
+      await this.#hashUpTo(file, count, bytes);
+      if (count > 0) this.#hashes[0] = await this.#hashAt(file, 0, bytes);
+      return { bytes, hash: joinHashes(this.#hashes, bytes) };
+    } finally {
+      await file.close();
+    }
+  }
+
+  async #follow(): Promise<void> {
+    let file: StoreFile | undefined;
+    try {
+      while (!this.#signal.aborted) {
+        file ??= await this.#tryOpen();
+        if (file) {
+          const { bytes } = await this.#io.stat(this.#path);
+          await this.#hashUpTo(file, Math.floor(bytes / CHUNK_BYTES), bytes, this.#signal);
+        }
+        await sleep(this.#pollMs, undefined, { signal: this.#signal }).catch(() => undefined);
+      }
+    } finally {
+      await file?.close();
+    }
+    if (!this.#stop.signal.aborted) this.#signal.throwIfAborted();
+  }
+
+  async #tryOpen(): Promise<StoreFile | undefined> {
+    try {
+      return await this.#io.open(this.#path, 'read');
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT') return undefined;
+      throw error;
+    }
+  }
+
+  async #hashUpTo(file: StoreFile, count: number, bytes: number, signal?: AbortSignal): Promise<void> {
+    while (this.#hashes.length < count && !signal?.aborted)
+      this.#hashes.push(await this.#hashAt(file, this.#hashes.length, bytes));
+  }
+
+  async #hashAt(file: StoreFile, index: number, bytes: number): Promise<Uint8Array> {
+    const start = index * CHUNK_BYTES;
+    const chunk = new Uint8Array(Math.min(CHUNK_BYTES, bytes - start));
+    const got = await file.read(chunk, start);
+    if (got < chunk.length)
+      throw new CheckpointRefused(`${this.#path}: ends at ${start + got}, expected ${bytes} bytes`);
+    return hashChunk(chunk);
+  }
+}

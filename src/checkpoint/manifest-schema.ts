@@ -1,0 +1,109 @@
+import * as z from 'zod';
+
+import { formatKey, parseKey } from '../model/job.ts';
+import type { ImageHash } from './hash.ts';
+
+/** The version that this caddisd writes, and the only one that it reads. */
+export const MANIFEST_VERSION = 1;
+
+const count = z.number().int().nonnegative();
+/** A 64-bit number as text: JSON has no integers of that size. */
+const decimal = z.string().regex(/^(0|[1-9]\d{0,19})$/);
+const imageHash = z.custom<ImageHash>(
+  (value) => typeof value === 'string' && /^sha256-4m:[0-9a-f]{64}$/.test(value),
+  'expected sha256-4m:<64 hex digits>',
+);
+const text = z.string().min(1);
+
+const stream = z.strictObject({
+  /** Bytes of the stream that had reached their reader (docs/protocol.md, offsets). */
+  delivered: decimal,
+  /** Set when the stream goes to a regular file: what must still be there to go on at the offset. `length` is the file's own, in bytes. */
+  file: z.strictObject({ path: text, length: decimal, device: decimal, inode: decimal }).optional(),
+});
+
+const session = z.strictObject({
+  session: decimal,
+  name: z.string(),
+  /** Of a scheduler's command that was called in the job: what it was. */
+  relay: z.string().optional(),
+  task: count.optional(),
+  phase: text,
+  /** Exit status as the guest gave it, while nobody has acknowledged it. */
+  exit: z.unknown().optional(),
+  streams: z.strictObject({ stdout: stream.optional(), stderr: stream.optional() }),
+});
+
+const relay = z.strictObject({
+  session: decimal,
+  parent: decimal,
+  call: z.unknown(),
+  /** Bytes that were in flight between the command and the guest. */
+  streams: z.array(z.strictObject({ stream: text, offset: decimal, base64: z.base64() })),
+});
+
+const memory = z.strictObject({ bytes: count, hash: imageHash });
+
+const scratch = z
+  .strictObject({
+    /** Size of the disk as the guest sees it. */
+    bytes: count,
+    /** [offset, length] of what holds data, in order; packed one after another. The rest reads as zeros. */
+    extents: z.array(z.tuple([count, count])),
+    packedBytes: count,
+    hash: imageHash,
+  })
+  .refine(fits, 'extents overlap, leave the disk, or are not packedBytes together');
+
+function fits(image: { bytes: number; extents: [number, number][]; packedBytes: number }): boolean {
+  let end = 0;
+  let packed = 0;
+  for (const [offset, length] of image.extents) {
+    if (offset < end || length === 0) return false;
+    end = offset + length;
+    packed += length;
+  }
+  return end <= image.bytes && packed === image.packedBytes;
+}
+
+/** What stands in `manifest.json` beside `sha256`. Sizes in bytes, times in milliseconds. */
+export const manifestSchema = z.strictObject({
+  version: z.literal(MANIFEST_VERSION),
+  key: z
+    .strictObject({ scheduler: z.enum(['slurm', 'gridengine']), jobId: text, task: text })
+    .refine((key) => parseKey(formatKey(key))?.task === key.task, 'no key of a job'),
+  uid: count,
+  user: text,
+  /** What tells this job from a later one with the same id (submit time, for one): the caller's own text, compared as it is. */
+  submitIdentity: text,
+  machine: text,
+  incarnation: text,
+  /** Epoch of the claim under which it was taken, see claims.ts. */
+  epoch: count,
+  host: text,
+  takenAt: z.iso.datetime(),
+  reason: z.enum(['requeue', 'suspend', 'periodic', 'migrate', 'admin']),
+  image: text,
+  kernel: text,
+  acceleration: z.enum(['kvm', 'tcg']),
+  cpuModel: text,
+  /** Versioned, as libvirt names it: `pc-q35-7.2`. */
+  machineType: text,
+  qemuVersion: text,
+  libvirtVersion: text,
+  domainXml: text,
+  facts: z.unknown(),
+  sizes: z.object({ cpus: count, memoryBytes: count, pluggedBytes: count }).catchall(z.number()),
+  memory,
+  scratch: scratch.optional(),
+  sessions: z.array(session),
+  relays: z.array(relay),
+  /** Of a job on several hosts: which set of checkpoints this one belongs to. */
+  set: z.unknown().optional(),
+  totals: z.strictObject({ frozenMs: z.number().nonnegative(), ranMs: z.number().nonnegative() }),
+});
+
+/** Everything that is needed to go on with a job from its two images, on any node. */
+export type Manifest = z.infer<typeof manifestSchema>;
+export type MemoryImage = z.infer<typeof memory>;
+export type ScratchImage = z.infer<typeof scratch>;

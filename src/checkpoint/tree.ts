@@ -1,0 +1,48 @@
+import { dirname, join } from 'node:path';
+
+import { errnoOf } from './errors.ts';
+import type { StoreIo } from './io.ts';
+
+/**
+ * Makes a directory below one that is there, and makes its name durable: also when it was there before, since whoever made it may have died before the sync, and
+ * what is synced below a name that is lost is lost with it.
+ */
+export async function ensureDirectory(io: StoreIo, path: string): Promise<void> {
+  await io.mkdir(path).catch(unless('EEXIST'));
+  await io.syncDirectory(dirname(path));
+}
+
+/** Removes a directory with all that is in it. What another removes at the same time is no error; a directory that gets new names meanwhile stays. */
+export async function removeTree(io: StoreIo, path: string): Promise<void> {
+  for (const name of await readdirOrNone(io, path)) {
+    const child = join(path, name);
+    const found = await io.stat(child).catch(unless('ENOENT'));
+    if (!found) continue;
+    if (found.directory) await removeTree(io, child);
+    else await io.unlink(child).catch(unless('ENOENT'));
+  }
+  // ENOTEMPTY: NFS keeps a file that is open elsewhere on this node under another name. A later sweep finds it gone.
+  await io.rmdir(path).catch(unless('ENOENT', 'ENOTEMPTY', 'EEXIST'));
+}
+
+/** Bytes of all files below a directory, by their lengths. */
+export async function treeBytes(io: StoreIo, path: string): Promise<number> {
+  let bytes = 0;
+  for (const name of await readdirOrNone(io, path)) {
+    const found = await io.stat(join(path, name)).catch(unless('ENOENT'));
+    if (found) bytes += found.directory ? await treeBytes(io, join(path, name)) : found.bytes;
+  }
+  return bytes;
+}
+
+export async function readdirOrNone(io: StoreIo, path: string): Promise<string[]> {
+  return (await io.readdir(path).catch(unless('ENOENT'))) ?? [];
+}
+
+/** For catch(): lets system calls fail with these codes. */
+export function unless(...codes: readonly string[]): (error: unknown) => undefined {
+  return (error) => {
+    if (!codes.includes(errnoOf(error) ?? '')) throw error;
+    return undefined;
+  };
+}

@@ -1,0 +1,5 @@
+import type { FaultPart } from './fault.ts';
+import { storePart } from './store/part.ts';
+
+/** `npm run fault -- checkpoint`: what needs no machine comes first. */
+export const parts: readonly FaultPart[] = [storePart];

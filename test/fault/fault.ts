@@ -1,0 +1,27 @@
+/** A part of `npm run fault -- NAME`: it tries variants of something going wrong and says which of them broke a promise. */
+export interface FaultPart {
+  readonly name: string;
+  readonly run: (tally: Tally) => Promise<void>;
+}
+
+/** Counts variants by kind and keeps what failed. */
+export class Tally {
+  readonly kinds: Record<string, number> = {};
+  readonly failures: { kind: string; variant: string; what: string }[] = [];
+
+  /** Runs one variant; whatever it throws is a failure of the promise. `variant` says how to run it again. */
+  async variant(kind: string, variant: string, attempt: () => Promise<void>): Promise<void> {
+    this.kinds[kind] = (this.kinds[kind] ?? 0) + 1;
+    try {
+      await attempt();
+    } catch (error) {
+      const isViolation = error instanceof Error && error.name === 'Violation';
+      const what = isViolation || !(error instanceof Error) ? String(error) : (error.stack ?? error.message);
+      this.failures.push({ kind, variant, what });
+    }
+  }
+
+  get variants(): number {
+    return Object.values(this.kinds).reduce((sum, count) => sum + count, 0);
+  }
+}
