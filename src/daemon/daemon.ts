@@ -61,11 +61,11 @@ export class Daemon implements Node {
   constructor(config: Config, log: Log) {
     this.config = config;
     this.log = log;
-    this.#hypervisor = new Hypervisor(
+    const connect = () =>
       Libvirt.openReconnecting(config.libvirt.uri, {
         endpoint: { kind: 'unix', path: config.libvirt.socket },
-      }),
-    );
+      });
+    this.#hypervisor = new Hypervisor(connect(), connect());
     this.health = new NodeHealth({
       schedulers: () => [...this.schedulers.values()],
       log: this.log,

@@ -2,13 +2,15 @@ import { hostname } from 'node:os';
 
 import type { JobEvent, JobStep } from '../jobs/transitions.ts';
 import { messageOf } from '../model/errors.ts';
-import { releaseAddress } from '../vm/network/addresses.ts';
+import { IN_STORE, releaseAddress, transferAddress } from '../vm/network/addresses.ts';
 import { denyPort } from '../vm/network/anti-spoof.ts';
 import { killQemu, qemuProcess } from '../vm/qemu-process.ts';
 import { removeScratch } from '../vm/scratch.ts';
+import { ask, freeze, thaw } from './freeze.ts';
 import type { Job } from './job.ts';
 import type { Node } from './node.ts';
 import { linkJob, recordedQemu, removePlaces, unlinkJob } from './places.ts';
+import { saveMachine } from './save.ts';
 
 /** Bound on telling the scheduler that a machine was lost. */
 const REPORT_TIMEOUT_MS = 30_000;
@@ -28,6 +30,22 @@ export async function execute(node: Node, job: Job, step: JobStep): Promise<JobE
     case 'end-steps':
       await job.resources.guest?.endAll(step.reason);
       return undefined;
+    case 'freeze':
+      await freeze(node, job);
+      return undefined;
+    case 'thaw':
+      await thaw(node, job);
+      return undefined;
+    case 'ask':
+      return ask(node, job);
+    case 'let-signals-go':
+      job.resources.guest?.releaseSignals(step.deliver);
+      return undefined;
+    case 'save':
+      return saveMachine(node, job, step.reason);
+    case 'discard':
+      node.discardLater(job.key, job.scheduler);
+      return undefined;
     case 'report-lost':
       await report(job, step.reason);
       return undefined;
@@ -35,7 +53,7 @@ export async function execute(node: Node, job: Job, step: JobStep): Promise<JobE
       await destroy(node, job);
       return { type: 'destroyed' };
     case 'release':
-      await release(node, job);
+      await release(node, job, step.keepAddress);
       return undefined;
   }
 }
@@ -64,17 +82,23 @@ async function destroy(node: Node, job: Job): Promise<void> {
 }
 
 /** Gives everything back. What cannot be given back now is logged, and taken up by the next sweep; the rest goes all the same. */
-async function release(node: Node, job: Job): Promise<void> {
-  const { config } = node.context;
+async function release(node: Node, job: Job, keepAddress: boolean): Promise<void> {
+  const { config, checkpoints } = node.context;
   const { address, scratch } = job.resources;
   const { mac, tap } = job.facts;
   if (scratch) await giveBack(job, 'the scratch disk', removeScratch(scratch));
   if (address && mac && tap) {
     await giveBack(job, 'the bridge rule', denyPort({ tap, mac, address }));
     const owner = { host: hostname(), machine: job.machine };
-    await giveBack(job, `address ${address}`, releaseAddress(config.network.claims_dir, address, owner));
+    const { claims_dir: claims } = config.network;
+    const given = keepAddress
+      ? transferAddress(claims, address, job.machine, { from: owner.host, to: IN_STORE })
+      : releaseAddress(claims, address, owner);
+    await giveBack(job, `address ${address}`, given);
   }
   await giveBack(job, 'the directory', removePlaces(job.places));
+  // Last of all: the next host may go on from here.
+  await checkpoints?.custody.release(job);
   node.jobs.remove(job);
 }
 

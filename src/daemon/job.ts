@@ -53,6 +53,16 @@ export class Job {
   /** The shims' own calls, by session: relayed commands take the scheduler's variables from them. */
   readonly shims = new Map<bigint, HookCall>();
   readonly startMs: Record<string, number> = {};
+  /** Base boot, or the checkpoint it was restored from. */
+  bootPath: 'base' | 'restore' = 'base';
+  /** Of a save or restore that is under way. */
+  progress:
+    | { readonly what: 'saving' | 'restoring'; readonly totalBytes: number; doneBytes: number }
+    | undefined;
+  /** Monotonic; while the machine stands still. */
+  frozenSinceMs: number | undefined;
+  /** For how long it stood still so far. */
+  frozenMs = 0;
   #state: JobState = INITIAL_STATE;
   readonly #execute: Execute;
   /** Steps are carried out one after the other, in the order of their events. */

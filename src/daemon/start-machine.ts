@@ -15,6 +15,7 @@ import { allowPort, tapName } from '../vm/network/anti-spoof.ts';
 import { qemuProcess } from '../vm/qemu-process.ts';
 import { createScratch } from '../vm/scratch.ts';
 import { type Acceleration, type BaseShape, domainXml } from '../vm/shape.ts';
+import type { Checkpoints } from './checkpoints.ts';
 import type { Guest } from './guest.ts';
 import type { Job } from './job.ts';
 import { createPlaces, recordQemu } from './places.ts';
@@ -29,6 +30,8 @@ export interface NodeContext {
   readonly acceleration: Acceleration;
   readonly capacity: NodeCapacity;
   readonly qemuOwner: { readonly uid: number; readonly gid: number };
+  /** Undefined: the site has no store. */
+  readonly checkpoints: Checkpoints | undefined;
 }
 
 /** Serial of the scratch disk, by which the guest finds it. */

@@ -100,7 +100,10 @@ export function transition(state: JobState, event: JobEvent): Transition {
       return stay(settled({ ...state, steps: Math.max(0, state.steps - 1) }));
     case 'halted':
       if (isAwake(state))
-        return { state: { ...state, phase: 'frozen', asking: true }, steps: [{ do: 'freeze' }, { do: 'ask' }] };
+        return {
+          state: { ...state, phase: 'frozen', asking: true },
+          steps: [{ do: 'freeze' }, { do: 'ask' }],
+        };
       if (state.phase !== 'frozen' || state.asking) return stay(state);
       return { state: { ...state, asking: true }, steps: [{ do: 'ask' }] };
     case 'answered':

@@ -9,6 +9,10 @@ import {
   metadataType,
   modify,
   type ReconnectingConnection,
+  saveFlags,
+  snapshotFlags,
+  type Versions,
+  xmlFlags,
 } from '../libvirt/index.ts';
 import { messageOf, NodeUnfit } from '../model/errors.ts';
 import {
@@ -20,6 +24,8 @@ import {
   scratchDiskXml,
 } from './devices.ts';
 import { bareMetadataXml, type MachineFacts, METADATA_URI, parseMetadata } from './metadata.ts';
+import { type Acceleration, TCG_CPU_MODEL } from './shape.ts';
+import { escapeXml } from './xml.ts';
 
 /** Domains of ours, by name; everything else on the node is left alone. */
 export const MACHINE_PREFIX = 'caddis-';
@@ -30,9 +36,12 @@ const QUOTA_PERIOD_US = 100_000;
 /** What Caddis does with domains. Errors of libvirt come through; whoever starts a job turns them into NodeUnfit by `unfit`. */
 export class Hypervisor {
   readonly #libvirt: Libvirt<ReconnectingConnection>;
+  /** For saves and restores: a control call would wait behind them (facts: "Behaviour"). */
+  readonly #long: Libvirt<ReconnectingConnection>;
 
-  constructor(libvirt: Libvirt<ReconnectingConnection>) {
+  constructor(libvirt: Libvirt<ReconnectingConnection>, long: Libvirt<ReconnectingConnection>) {
     this.#libvirt = libvirt;
+    this.#long = long;
   }
 
   get isUp(): boolean {
@@ -61,6 +70,73 @@ export class Hypervisor {
   /** Asks QEMU to end and does not insist: for a guest that powers itself off. */
   async destroyGracefully(domain: Domain): Promise<void> {
     await this.#libvirt.destroy(domain, destroyFlags.graceful, { timeoutMs: 5_000 }).catch(() => undefined);
+  }
+
+  /** Stops all vCPUs; a machine that stands still already is no error. */
+  suspend(domain: Domain): Promise<void> {
+    return this.#libvirt.suspend(domain, { timeoutMs: 10_000 });
+  }
+
+  resume(domain: Domain): Promise<void> {
+    return this.#libvirt.resume(domain, { timeoutMs: 10_000 });
+  }
+
+  async isPaused(domain: Domain): Promise<boolean> {
+    return (await this.#libvirt.state(domain)).state === 'paused';
+  }
+
+  /** The XML from which a saved machine may be restored, with nothing but paths changed (facts: "Checkpoint and restore"). */
+  restorableXml(domain: Domain): Promise<string> {
+    return this.#libvirt.xml(domain, xmlFlags.migratable | xmlFlags.secure);
+  }
+
+  /**
+   * Writes the memory of a suspended machine to the file `to`, which libvirt makes. A snapshot and no save: the machine stays, standing still, until somebody has
+   * looked at the file. Disks are the caller's.
+   */
+  async saveMemory(
+    domain: Domain,
+    to: string,
+    options: { timeoutMs: number; signal: AbortSignal },
+  ): Promise<void> {
+    const disks = ['vda', 'vdb'].map((disk) => `<disk name='${disk}' snapshot='no'/>`).join('');
+    const xml = `<domainsnapshot><memory snapshot='external' file='${escapeXml(to)}'/><disks>${disks}</disks></domainsnapshot>`;
+    await this.#long.snapshotCreateXml(domain, xml, snapshotFlags.noMetadata, options);
+  }
+
+  /** Makes the machine of a memory image, standing still. */
+  async restore(
+    from: string,
+    xml: string,
+    name: string,
+    options: { timeoutMs: number; signal: AbortSignal },
+  ): Promise<Domain> {
+    await this.#long.restore(from, { ...options, dxml: xml, flags: saveFlags.paused });
+    return this.#libvirt.lookupByName(name);
+  }
+
+  versions(): Promise<Versions> {
+    return this.#libvirt.version();
+  }
+
+  /** What guests see as their processor: a checkpoint goes on only where it is the same. */
+  async cpuModel(acceleration: Acceleration): Promise<string> {
+    if (acceleration === 'tcg') return TCG_CPU_MODEL;
+    const xml = await this.#libvirt.domainCapabilitiesXml({ type: 'kvm' });
+    const host = /<mode name='host-model'[\s\S]*?<\/mode>/.exec(xml)?.[0] ?? '';
+    const model = /<model[^>]*>([^<]+)<\/model>/.exec(host)?.[1] ?? 'unknown';
+    const features = [...host.matchAll(/<feature policy='(\w+)' name='([^']+)'\/>/g)].map(
+      ([, policy, name]) => `${policy === 'disable' ? '-' : '+'}${name}`,
+    );
+    return [model, ...features.sort()].join(' ');
+  }
+
+  /** Versioned machine types that this node's emulators know, e.g. `pc-q35-7.2`. */
+  async machineTypes(): Promise<string[]> {
+    const xml = await this.#libvirt.capabilitiesXml();
+    return [
+      ...new Set([...xml.matchAll(/<machine[^>]*>([^<]+)<\/machine>/g)].map((match) => match[1] as string)),
+    ];
   }
 
   attachScratch(domain: Domain, disk: { path: string; serial: string; limits: DiskLimits }): Promise<void> {
@@ -143,7 +219,7 @@ export class Hypervisor {
   }
 
   async close(): Promise<void> {
-    await this.#libvirt.close();
+    await Promise.all([this.#libvirt.close(), this.#long.close()]);
   }
 }
 

@@ -21,6 +21,12 @@ export async function qemuProcess(
   return { pid, startTicks };
 }
 
+/** Memory of the host that a process holds, in bytes; 0 when it is gone. */
+export async function residentBytes(pid: number): Promise<number> {
+  const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
+  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1] ?? 0) * 1024;
+}
+
 /** Kills a QEMU of ours if it is still the same process. */
 export async function killQemu(qemu: QemuProcess): Promise<void> {
   const stat = await readFile(`/proc/${qemu.pid}/stat`, 'utf8').catch(() => '');

@@ -44,6 +44,9 @@ const KERNEL_ARGUMENTS = [
 ].join(' ');
 const TCG_ARGUMENTS = 'tsc=reliable no_timer_check noreplace-smp mitigations=off';
 
+/** What emulated machines have: every QEMU can emulate it. */
+export const TCG_CPU_MODEL = 'qemu64';
+
 /** QEMU's own bound is 1 GiB, which a job that starts many programs fills: the overhead that we plan for (capacity.ts) has to hold. */
 const TRANSLATION_CACHE = "<tcg><tb-cache unit='MiB'>128</tb-cache></tcg>";
 
@@ -64,7 +67,7 @@ export function domainXml(shape: BaseShape, places: MachinePlaces): string {
   const numa = `<numa><cell id='0' cpus='0-${shape.maxCpus - 1}' memory='${mib(shape.baseMemoryBytes)}' unit='MiB'/></numa>`;
   const cpu = kvm
     ? `<cpu mode='host-model' check='none'>${numa}</cpu>`
-    : `<cpu mode='custom' match='exact' check='none'><model>qemu64</model>${numa}</cpu>`;
+    : `<cpu mode='custom' match='exact' check='none'><model>${TCG_CPU_MODEL}</model>${numa}</cpu>`;
   const channel = (name: string, path: string) =>
     `<channel type='unix'><source mode='bind' path='${escapeXml(path)}'/><target type='virtio' name='${name}'/></channel>`;
   const ports = Array.from(

@@ -34,7 +34,8 @@ export interface SlurmOptions {
 /** States of a job that is, or may still be, on its nodes. */
 const ON_NODE = /^(RUNNING|SUSPENDED|COMPLETING|CONFIGURING|STOPPED|SIGNALING|STAGE_OUT|RESIZING)/;
 /** States of a job that runs or will run, on whatever node. */
-const WANTED = /^(PENDING|REQUEUED|REQUEUE_|RUNNING|SUSPENDED|COMPLETING|CONFIGURING|STOPPED|SIGNALING|RESIZING|SPECIAL_EXIT)/;
+const WANTED =
+  /^(PENDING|REQUEUED|REQUEUE_|RUNNING|SUSPENDED|COMPLETING|CONFIGURING|STOPPED|SIGNALING|RESIZING|SPECIAL_EXIT)/;
 /** Prologs remembered for their restart count; a node has far fewer jobs at once. */
 const MAX_REMEMBERED = 10_000;
 

@@ -1,8 +1,11 @@
 import { randomBytes } from 'node:crypto';
-import { link, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { link, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { messageOf, NodeUnfit } from '../../model/errors.ts';
+
+/** Holder of the address of a machine that is in the store. */
+export const IN_STORE = '-';
 
 export interface AddressRange {
   /** Both ends included. */
@@ -67,6 +70,34 @@ export async function releaseAddress(
   const path = join(dir, address);
   const holder = await readFile(path, 'utf8').catch(() => '');
   if (holder === `${owner.host} ${owner.machine}\n`) await rm(path, { force: true });
+}
+
+/**
+ * Hands a machine's address over from one holder to the next, as the machine goes from a node to the store and on to another node. Throws NodeUnfit when somebody else has it.
+ */
+export async function transferAddress(
+  dir: string,
+  address: string,
+  machine: string,
+  hosts: { readonly from: string; readonly to: string },
+): Promise<void> {
+  const path = join(dir, address);
+  const unique = join(dir, `.claim-${machine}-${randomBytes(4).toString('hex')}`);
+  const wanted = `${hosts.to} ${machine}\n`;
+  const holder = await readFile(path, 'utf8').catch(() => undefined);
+  if (holder === wanted) return;
+  if (holder !== undefined && holder !== `${hosts.from} ${machine}\n`)
+    throw new NodeUnfit(`address ${address} of ${machine} is held by another machine: ${holder.trim()}`, {
+      wholeNode: false,
+    });
+  await writeFile(unique, wanted, { flag: 'wx' });
+  try {
+    // Taken from nobody only when nobody has it: link(2) fails when the file is there.
+    if (holder === undefined) await link(unique, path);
+    else await rename(unique, path);
+  } finally {
+    await rm(unique, { force: true });
+  }
 }
 
 /** Gives back what `host` holds for machines that it no longer has: after a crash. Returns the addresses. */

@@ -1,0 +1,67 @@
+import { execa } from 'execa';
+
+import type { Manifest } from '../checkpoint/manifest-schema.ts';
+import { messageOf } from '../model/errors.ts';
+import { formatKey } from '../model/job.ts';
+import type { Job } from './job.ts';
+
+/** Renaming a file takes no time; a home directory that hangs must not hold the prolog. */
+const KEEP_TIMEOUT_MS = 20_000;
+
+/** An output file of a job that goes on: where its content is now, and how much of it is the stream's. */
+export interface KeptFile {
+  /** As the job's earlier run had it open. */
+  readonly path: string;
+  /** Where it was moved to. */
+  readonly kept: string;
+  /** Bytes of it that stood there when the machine was frozen: what follows are the scheduler's own words about the end of that run. */
+  readonly length: bigint;
+}
+
+/**
+ * Slurm truncates a batch job's output files when it starts it again. What stands in them is moved aside under another name in the same directory, by the job's user (root
+ * may not look into a home directory); the step's client puts it back before it goes on (docs/protocol.md, RESUME). A file that cannot be moved is left where it is, and
+ * the log says so: then the output begins at the checkpoint.
+ */
+export async function keepOutput(job: Job, sessions: Manifest['sessions']): Promise<KeptFile[]> {
+  if (!job.scheduler.truncatesOutput) return [];
+  const files = new Map<string, bigint>();
+  for (const { streams } of sessions)
+    for (const stream of [streams.stdout, streams.stderr]) {
+      if (!stream?.file) continue;
+      const length = BigInt(stream.file.length);
+      const known = files.get(stream.file.path);
+      if (known === undefined || length > known) files.set(stream.file.path, length);
+    }
+  const kept: KeptFile[] = [];
+  for (const [path, length] of files) {
+    const aside = `${path}.caddis-${formatKey(job.key)}`;
+    try {
+      await asUser(job, ['mv', '-n', '--', path, aside]);
+      kept.push({ path, kept: aside, length });
+    } catch (error) {
+      job.log.warn(`${path} could not be kept aside: ${messageOf(error)}`);
+    }
+  }
+  return kept;
+}
+
+/** Puts back what no client has taken over: the job was cancelled before it went on. */
+export async function putBack(job: Job): Promise<void> {
+  for (const { path, kept } of job.kept)
+    // Only over an empty or absent file: anything else is the new run's output.
+    await asUser(job, ['sh', '-c', '[ ! -e "$2" ] || [ -s "$1" ] || mv -f -- "$2" "$1"', 'sh', path, kept]).catch(
+      (error: unknown) => job.log.warn(`${kept} could not be put back: ${messageOf(error)}`),
+    );
+}
+
+async function asUser({ identity }: Job, command: readonly string[]): Promise<void> {
+  const { uid, gid, groups } = identity;
+  const as = ['--reuid', `${uid}`, '--regid', `${gid}`, '--groups', groups.join(',')];
+  await execa('setpriv', [...as, '--', ...command], {
+    timeout: KEEP_TIMEOUT_MS,
+    stdin: 'ignore',
+    env: { PATH: '/usr/bin:/bin', LC_ALL: 'C' },
+    extendEnv: false,
+  });
+}

@@ -1,0 +1,146 @@
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+
+import { isCheckpointRefused } from '../checkpoint/errors.ts';
+import type { Generation } from '../checkpoint/generation.ts';
+import { unpackScratch } from '../checkpoint/scratch.ts';
+import { isNodeUnfit, messageOf, NodeUnfit } from '../model/errors.ts';
+import { admitMemory, QEMU_OVERHEAD_BYTES } from '../vm/capacity.ts';
+import { unfit } from '../vm/hypervisor.ts';
+import { type MachineFacts, machineFacts } from '../vm/metadata.ts';
+import { IN_STORE, transferAddress } from '../vm/network/addresses.ts';
+import { allowPort } from '../vm/network/anti-spoof.ts';
+import { qemuProcess } from '../vm/qemu-process.ts';
+import { retargetXml } from '../vm/retarget.ts';
+import type { Checkpoints } from './checkpoints.ts';
+import type { Job } from './job.ts';
+import { createPlaces, recordQemu } from './places.ts';
+import { grow, type NodeContext, stopwatch } from './start-machine.ts';
+
+const RESTORE_TIMEOUT_MS = 30 * 60_000;
+/** A restored guest answers within milliseconds; a loaded emulated one within seconds. */
+const WAKE_TIMEOUT_MS = 60_000;
+
+/** The facts that a saved machine had. Throws CheckpointRefused's reason as text where they are not understood. */
+export function factsOf({ manifest }: Generation): MachineFacts {
+  return machineFacts.parse(manifest.facts);
+}
+
+/**
+ * Makes a job's machine of a checkpoint, to the point where it goes on at the instruction where it stood: it starts standing still, is verified meanwhile, and runs only when every byte was
+ * the one that was saved. Throws CheckpointRefused when it was not, NodeUnfit when this node cannot have it now. What it takes is noted in `job.resources`.
+ */
+export async function restoreMachine(
+  context: NodeContext,
+  checkpoints: Checkpoints,
+  job: Job,
+  generation: Generation,
+  signal: AbortSignal,
+): Promise<void> {
+  const { config, hypervisor } = context;
+  const { manifest } = generation;
+  const saved = factsOf(generation);
+  const lap = stopwatch(job.startMs);
+  job.bootPath = 'restore';
+  Object.assign(job.sizes, manifest.sizes);
+  await admitMemory(manifest.sizes.memoryBytes + QEMU_OVERHEAD_BYTES[context.acceleration], config.vm.reserve_memory);
+  await createPlaces(job.places, context.qemuOwner);
+  await takeAddress(context, job, saved);
+  lap('prepare');
+
+  const abort = AbortSignal.any([signal, AbortSignal.timeout(RESTORE_TIMEOUT_MS)]);
+  const totalBytes = manifest.memory.bytes + (manifest.scratch?.packedBytes ?? 0);
+  job.progress = { what: 'restoring', totalBytes, doneBytes: 0 };
+  try {
+    await takeScratch(context, checkpoints, job, generation, abort);
+    lap('scratch');
+    const xml = retargetXml(manifest.domainXml, placesOf(context, saved, job));
+    const restored = hypervisor
+      .restore(join(generation.directory, 'memory'), xml, job.machine, { timeoutMs: RESTORE_TIMEOUT_MS, signal: abort })
+      .then((domain) => {
+        job.resources.domain = domain;
+      });
+    const progress = (bytes: number) => {
+      if (job.progress) job.progress.doneBytes = bytes;
+    };
+    const [outcome, verified] = await Promise.allSettled([
+      restored,
+      checkpoints.store.verify(generation, { signal: abort, progress }),
+    ]);
+    // What the image is, counts before what libvirt makes of it.
+    if (verified.status === 'rejected') throw verified.reason;
+    if (outcome.status === 'rejected') throw unfit('libvirt could not restore the machine', outcome.reason);
+  } finally {
+    job.progress = undefined;
+  }
+  const qemu = await qemuProcess(job.machine);
+  if (qemu) await recordQemu(job.places, qemu.pid, qemu.startTicks);
+  lap('restore');
+}
+
+/** Lets a restored machine run, and gives it the time and what has changed of its request since. */
+export async function wakeMachine(context: NodeContext, job: Job, signal: AbortSignal): Promise<void> {
+  const { domain } = job.resources;
+  if (!domain) throw new NodeUnfit('the restored machine is gone', { wholeNode: false });
+  const lap = stopwatch(job.startMs);
+  const guest = context.connectGuest(job);
+  job.resources.guest = guest;
+  await context.hypervisor.resume(domain);
+  await guest.up(WAKE_TIMEOUT_MS, signal).catch((error: unknown) => {
+    throw new NodeUnfit(`the restored guest's agent does not answer: ${messageOf(error)}`, {
+      wholeNode: false,
+      cause: error,
+    });
+  });
+  await guest.wake({ timeoutMs: WAKE_TIMEOUT_MS, signal });
+  lap('wake');
+  const { cpus, memoryBytes } = job.facts.request;
+  const wanted = { cpus: larger(cpus, job.sizes.cpus), memoryBytes: larger(memoryBytes, job.sizes.memoryBytes) };
+  if (wanted.cpus !== undefined || wanted.memoryBytes !== undefined) await grow(context, job, wanted, signal);
+  lap('grow');
+}
+
+async function takeAddress({ config }: NodeContext, job: Job, saved: MachineFacts): Promise<void> {
+  const { address, mac, tap } = saved;
+  if (address === undefined || mac === undefined || tap === undefined) return;
+  await transferAddress(config.network.claims_dir, address, job.machine, { from: IN_STORE, to: hostname() });
+  job.resources.address = address;
+  Object.assign(job.facts, { address, mac, tap });
+  await allowPort({ tap, mac, address });
+}
+
+async function takeScratch(
+  { config, qemuOwner }: NodeContext,
+  { store }: Checkpoints,
+  job: Job,
+  { directory, manifest }: Generation,
+  signal: AbortSignal,
+): Promise<void> {
+  if (!manifest.scratch) return;
+  const path = join(config.scratch.dir, `${job.machine}.img`);
+  job.resources.scratch = path;
+  job.facts.scratch = path;
+  try {
+    await unpackScratch(store.io, join(directory, 'scratch'), path, manifest.scratch, { signal, owner: qemuOwner });
+  } catch (error) {
+    if (isCheckpointRefused(error) || isNodeUnfit(error)) throw error;
+    throw new NodeUnfit(`cannot restore the scratch disk in ${config.scratch.dir}: ${messageOf(error)}`, {
+      wholeNode: false,
+      cause: error,
+    });
+  }
+}
+
+/** Nodes may have their directories elsewhere; the machine's own name is the same. */
+function placesOf({ config, shape }: NodeContext, saved: MachineFacts, job: Job): [string, string][] {
+  const paths: [string, string][] = [];
+  const { scratch } = job.facts;
+  if (saved.scratch !== undefined && scratch !== undefined) paths.push([saved.scratch, scratch]);
+  if (saved.imageDirectory !== undefined) paths.push([`${saved.imageDirectory}/`, `${shape.imageDirectory}/`]);
+  if (saved.runDir !== undefined) paths.push([`${saved.runDir}/machines/`, `${config.run_dir}/machines/`]);
+  return paths;
+}
+
+function larger(wanted: number | undefined, now: number | undefined): number | undefined {
+  return wanted !== undefined && (now === undefined || wanted > now) ? wanted : undefined;
+}

@@ -1,0 +1,151 @@
+import { hostname } from 'node:os';
+
+import type { Draft } from '../checkpoint/draft.ts';
+import { mapExtents, packedBytes } from '../checkpoint/extents.ts';
+import { HashFollower } from '../checkpoint/follow.ts';
+import type { Generation } from '../checkpoint/generation.ts';
+import type { HashedFile } from '../checkpoint/hash.ts';
+import type { Manifest, ScratchImage } from '../checkpoint/manifest-schema.ts';
+import { packScratch } from '../checkpoint/scratch.ts';
+import type { JobEvent, SaveReason } from '../jobs/transitions.ts';
+import type { Domain } from '../libvirt/index.ts';
+import { CaddisError, messageOf } from '../model/errors.ts';
+import { formatBytes } from '../model/units.ts';
+import { qemuProcess, residentBytes } from '../vm/qemu-process.ts';
+import { machineTypeOf } from '../vm/retarget.ts';
+import { type Checkpoints, submitIdentity } from './checkpoints.ts';
+import type { Job } from './job.ts';
+import { letShimsGo, type SavedSessions } from './moved-sessions.ts';
+import type { Node } from './node.ts';
+
+/** Bound on one save: a store that takes longer is as good as none. */
+const SAVE_TIMEOUT_MS = 30 * 60_000;
+
+/**
+ * Writes a job's suspended machine into the store: memory as libvirt saves it, the scratch disk's data, and a manifest with all that is needed to go on elsewhere. The shims are let
+ * go first, so that the scheduler need not wait for the save. The machine stays, standing still: ending it is a step of its own.
+ */
+export async function saveMachine(node: Node, job: Job, reason: SaveReason): Promise<JobEvent> {
+  const begun = performance.now();
+  try {
+    const { checkpoints } = node.context;
+    if (!checkpoints) throw new CaddisError('there is no store: set checkpoint.dir in caddis.toml');
+    const sessions = await letShimsGo(job);
+    const { number, manifest } = await writeCheckpoint(node, checkpoints, job, sessions, reason);
+    job.log.info(
+      `saved as ${number}: ${formatBytes(manifest.memory.bytes)} of memory, ${formatBytes(manifest.scratch?.packedBytes ?? 0)} of scratch`,
+      { ms: Math.round(performance.now() - begun) },
+    );
+    await checkpoints.store
+      .prune(job.key, checkpoints.settings.generations)
+      .catch((error: unknown) => job.log.warn(`older checkpoints stay: ${messageOf(error)}`));
+    return { type: 'saved' };
+  } catch (error) {
+    job.log.error(`the machine could not be saved: ${messageOf(error)}`);
+    return { type: 'save-failed', reason: messageOf(error) };
+  } finally {
+    job.progress = undefined;
+  }
+}
+
+async function writeCheckpoint(
+  node: Node,
+  checkpoints: Checkpoints,
+  job: Job,
+  sessions: SavedSessions,
+  reason: SaveReason,
+): Promise<Generation> {
+  const { domain, scratch } = job.resources;
+  if (!domain) throw new CaddisError('the job has no machine any more');
+  const { hypervisor } = node.context;
+  const extents = scratch === undefined ? [] : await mapExtents(scratch);
+  const qemu = await qemuProcess(job.machine);
+  const expectedBytes = packedBytes(extents) + (qemu ? await residentBytes(qemu.pid) : 0);
+  const { store, custody } = checkpoints;
+  const owner = { ...custody.self, machine: job.machine };
+  const draft = await store.begin(job.key, { owner, expectedBytes });
+  try {
+    const domainXml = await hypervisor.restorableXml(domain);
+    job.progress = { what: 'saving', totalBytes: expectedBytes, doneBytes: 0 };
+    const signal = AbortSignal.timeout(SAVE_TIMEOUT_MS);
+    const [memory, disk] = await Promise.all([
+      writeMemory(node, checkpoints, domain, draft, signal),
+      scratch === undefined
+        ? undefined
+        : packScratch(store.io, scratch, draft.scratchPath, extents, {
+            signal,
+            progress: (bytes) => {
+              if (job.progress) job.progress.doneBytes = bytes;
+            },
+          }),
+    ]);
+    const manifest = describe(checkpoints, job, { reason, domainXml, memory, disk, sessions });
+    return await draft.publish(manifest, { confirm: () => custody.confirm(job) });
+  } catch (error) {
+    await draft.abandon().catch(() => undefined);
+    throw error;
+  }
+}
+
+/** Hashed while libvirt writes: what is left to do afterwards is little. */
+async function writeMemory(
+  { context }: Node,
+  { store }: Checkpoints,
+  domain: Domain,
+  draft: Draft,
+  signal: AbortSignal,
+): Promise<HashedFile> {
+  const abort = new AbortController();
+  const follower = new HashFollower(store.io, draft.memoryPath, {
+    signal: AbortSignal.any([signal, abort.signal]),
+  });
+  try {
+    await context.hypervisor.saveMemory(domain, draft.memoryPath, { timeoutMs: SAVE_TIMEOUT_MS, signal });
+    return await follower.finish();
+  } catch (error) {
+    abort.abort(error);
+    throw error;
+  }
+}
+
+function describe(
+  { identity, custody }: Checkpoints,
+  job: Job,
+  saved: {
+    reason: SaveReason;
+    domainXml: string;
+    memory: HashedFile;
+    disk: ScratchImage | undefined;
+    sessions: SavedSessions;
+  },
+): Manifest {
+  const { request } = job.facts;
+  const { cpus = 1, memoryBytes = 0, pluggedBytes, totalBytes = 0, idleLossBytes } = job.sizes;
+  return {
+    version: 1,
+    key: job.key,
+    uid: request.uid,
+    user: request.user,
+    submitIdentity: submitIdentity(request),
+    machine: job.machine,
+    incarnation: job.facts.incarnation,
+    epoch: custody.epochOf(job),
+    host: hostname(),
+    takenAt: new Date().toISOString(),
+    reason: saved.reason,
+    image: job.facts.image,
+    kernel: job.facts.image,
+    acceleration: job.facts.acceleration,
+    cpuModel: identity.cpuModel,
+    machineType: machineTypeOf(saved.domainXml),
+    qemuVersion: identity.qemuVersion,
+    libvirtVersion: identity.libvirtVersion,
+    domainXml: saved.domainXml,
+    facts: job.facts,
+    sizes: { cpus, memoryBytes, pluggedBytes, totalBytes, idleLossBytes },
+    memory: saved.memory,
+    ...(saved.disk ? { scratch: saved.disk } : {}),
+    ...saved.sessions,
+    totals: { frozenMs: job.frozenMs, ranMs: Math.max(0, Date.now() - Date.parse(job.facts.startedAt)) },
+  };
+}
