@@ -2,6 +2,7 @@ import yargs from 'yargs';
 import { hideBin } from 'yargs/helpers';
 
 import { CaddisError } from '../model/errors.ts';
+import { checkpointsCommand } from './checkpoints.ts';
 import { doctorCommand } from './doctor.ts';
 import { imageCommand } from './image.ts';
 import { shellCommand } from './shell.ts';
@@ -14,6 +15,7 @@ void yargs(withCommandApart(hideBin(process.argv)))
   .scriptName('caddis')
   .usage('$0 <command>\n\nRuns every batch job of this cluster in a virtual machine of its own.')
   .parserConfiguration({ 'populate--': true })
+  .command(checkpointsCommand)
   .command(doctorCommand)
   .command(imageCommand())
   .command(shellCommand)

@@ -1,9 +1,9 @@
 import { execa } from 'execa';
 import type { CommandModule } from 'yargs';
 
-import { CaddisError } from '../model/errors.ts';
-import { parseKey } from '../model/job.ts';
+import { formatKey } from '../model/job.ts';
 import { hookClient } from './hook.ts';
+import { jobOf } from './job-argument.ts';
 
 export const shellCommand: CommandModule<object, { job: string }> = {
   command: 'shell <job>',
@@ -19,7 +19,7 @@ export const shellCommand: CommandModule<object, { job: string }> = {
       .example('$0 shell 17 free -m', 'one command'),
   handler: async ({ job, ...rest }) => {
     const command = (rest as { '--'?: string[] })['--'] ?? [];
-    const key = keyOf(job);
+    const key = formatKey(jobOf(job));
     const asRoot = process.getuid?.() === 0;
     const result = await execa(hookClient(), ['--connect-timeout', '2', 'shell', key, ...command], {
       stdio: 'inherit',
@@ -29,13 +29,3 @@ export const shellCommand: CommandModule<object, { job: string }> = {
     process.exitCode = result.exitCode ?? 1;
   },
 };
-
-/** `12.1` can only be Grid Engine's; a bare number is taken for Slurm's. */
-function keyOf(job: string): string {
-  const candidate = /^\d+$/.test(job) ? `slurm-${job}` : /^\d+\.\d+$/.test(job) ? `gridengine-${job}` : job;
-  if (!parseKey(candidate))
-    throw new CaddisError(
-      `"${job}" is no job: write slurm-17, gridengine-12.1, or what "caddis status" shows`,
-    );
-  return candidate;
-}

@@ -99,6 +99,32 @@ export const configSchema = z.strictObject({
     })
     .prefault({}),
 
+  checkpoint: z
+    .strictObject({
+      /** A directory that all nodes of the site share. Unset: no checkpoints. */
+      dir: path.optional(),
+      /** Seconds without a heartbeat after which a node's jobs may be taken over, less a margin. */
+      lease: seconds.default(60),
+      heartbeat: seconds.default(10),
+      /** Generations that are kept of a job. */
+      generations: z.number().int().min(1).max(100).default(2),
+      /** Of the whole store; 0 = none. */
+      quota: bytes.prefault(0),
+      /** Seconds for which checkpoints of a job are kept that the scheduler does not know any more. */
+      retention: z
+        .number()
+        .positive()
+        .max(10 * 365 * 86_400)
+        .default(7 * 86_400),
+      /** Where an image is written first when its machine waits for it: a file system that is fast to sync. */
+      staging_dir: path.default('/dev/shm'),
+    })
+    .refine(({ lease, heartbeat }) => lease >= 3 * heartbeat, {
+      path: ['lease'],
+      message: 'must be at least three times the heartbeat',
+    })
+    .prefault({}),
+
   policy: z
     .strictObject({
       /** What happens to a job when no machine can be made for it. */

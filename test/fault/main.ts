@@ -39,8 +39,9 @@ try {
     kinds: tally.kinds,
     failures: tally.failures,
   };
-  console.log(values.json ? JSON.stringify(result) : report(result));
-  process.exit(tally.failures.length > 0 ? 1 : 0);
+  const text = values.json ? JSON.stringify(result) : report(result);
+  // Written in full before we go; connections to machines that are gone must not keep us.
+  process.stdout.write(`${text}\n`, () => process.exit(tally.failures.length > 0 ? 1 : 0));
 } catch (error) {
   console.error(`fault: ${error instanceof Error ? (error.stack ?? error.message) : error}`);
   process.exit(1);

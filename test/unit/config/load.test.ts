@@ -23,6 +23,7 @@ describe('caddis.toml', () => {
     ['[vm]\nbase_memory = "lots"', /"lots" is no size[\s\S]*base_memory/],
     ['[policy]\non_unavailable = "shrug"', /on_unavailable/],
     ['[[storage.mount]]\ntype = "nfs4"\nsource = "a:/b"\ntarget = "relative"', /absolute path/],
+    ['[checkpoint]\nlease = 20', /three times the heartbeat[\s\S]*checkpoint\.lease/],
     ['run_dir = ', /not TOML/],
   ])('names the file and the field in %j', (text, message) => {
     expect(() => parse(text)).toThrow(message);
