@@ -52,10 +52,21 @@ static int find_key(char key[64])
 	return 0;
 }
 
+/* What a job's own user asks of the job's own socket. */
+static int is_for_job(const char *verb)
+{
+	static const char *const verbs[] = { "exec", "suspend", "resume", "migrate" };
+
+	for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
+		if (!strcmp(verb, verbs[i]))
+			return 1;
+	return 0;
+}
+
 int endpoint_path(const char *directory, const char *verb, char path[PATH_BYTES], const char **why)
 {
 	const char *given = getenv("CADDIS_KEY");
-	int of_job = !strcmp(verb, "exec") || (!strcmp(verb, "shell") && given && *given), n;
+	int of_job = is_for_job(verb) || (!strcmp(verb, "shell") && given && *given), n;
 	char key[64];
 
 	if (of_job && find_key(key)) {

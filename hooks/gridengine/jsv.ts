@@ -1,10 +1,16 @@
 import { createInterface } from 'node:readline';
 
+import { defaultPolicy } from './jsv/decide.ts';
 import { JsvProtocol } from './jsv/protocol.ts';
 
 // The JSV of a cell (jsv_url script:/usr/lib/caddis/gridengine/jsv): one process for each worker thread of sge_qmaster, as long as
 // that runs. An error ends one answer, never the process: without it no job could be submitted.
-const protocol = new JsvProtocol();
+// Its words are checkpoint environments by queue: `all.q=caddis scavenge.q=caddis-move *=caddis`.
+const environments = process.argv.slice(2).map((word): [string, string] => {
+  const at = word.indexOf('=');
+  return [word.slice(0, at), word.slice(at + 1)];
+});
+const protocol = new JsvProtocol({ ...defaultPolicy, checkpointEnvironments: new Map(environments) });
 
 createInterface({ input: process.stdin, crlfDelay: Number.POSITIVE_INFINITY })
   .on('line', (line) => {

@@ -21,7 +21,7 @@ const ASK_TIMEOUT_MS = 10_000;
  * back), what nobody owns any more is removed, and jobs that the scheduler has forgotten are ended.
  */
 export async function adopt(node: Node): Promise<void> {
-  const { hypervisor, config } = node.context;
+  const { hypervisor, config, checkpoints } = node.context;
   for (const { domain, facts } of await hypervisor.machines()) {
     // An earlier attempt came this far.
     if (node.jobs.byMachine(domain.name)) continue;
@@ -41,6 +41,11 @@ export async function adopt(node: Node): Promise<void> {
       identity: await identityOf(facts.request.uid),
       execute: (job, step) => node.execute(job, step),
     });
+    if (checkpoints && !(await checkpoints.custody.adopt(job))) {
+      job.log.error('another node has claimed this job meanwhile: ending this copy');
+      await hypervisor.destroy(domain);
+      continue;
+    }
     job.resources.domain = domain;
     if (facts.address !== undefined) job.resources.address = facts.address;
     if (facts.scratch !== undefined) job.resources.scratch = facts.scratch;
@@ -52,6 +57,9 @@ export async function adopt(node: Node): Promise<void> {
     node.jobs.add(job);
     await job.dispatch({ type: 'machine-ready' });
     job.log.info('machine adopted');
+    // Suspended, or in the middle of a save: the scheduler knows.
+    if (await hypervisor.isPaused(domain))
+      void job.dispatch({ type: 'halted' }).catch((error: unknown) => job.log.error(messageOf(error)));
   }
   await sweep(node);
 }

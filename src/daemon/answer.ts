@@ -1,10 +1,11 @@
-import { CaddisError } from '../model/errors.ts';
+import { CaddisError, messageOf } from '../model/errors.ts';
 import { formatKey, type HookCall, parseKey, type SchedulerName } from '../model/job.ts';
 import type { HookAnswer, Scheduler } from '../scheduler/scheduler.ts';
 import type { HookClient, HookSocket } from './hook-server.ts';
 import { identityOf } from './identity.ts';
 import type { Job } from './job.ts';
 import type { Node } from './node.ts';
+import { control, isControlVerb } from './verbs/control.ts';
 import { epilog } from './verbs/epilog.ts';
 import { exec, shell } from './verbs/exec.ts';
 import { facts } from './verbs/facts.ts';
@@ -23,10 +24,14 @@ export async function answer(
   stopping: AbortSignal,
 ): Promise<void> {
   const job = node.jobs.all().find(({ places }) => places.stepSocket === socket.path);
-  if (job) return answerStep(job, call, client);
+  if (job) return answerStep(node, job, call, client);
   if (call.verb === 'shell') return shell(jobNamed(node, call.args[0]), call, client, await identityOf(0));
   if (call.verb === 'status') {
     client.stdout(`${JSON.stringify(await status(node))}\n`);
+    return client.exit(0);
+  }
+  if (isControlVerb(call.verb)) {
+    await control(node, jobNamed(node, call.args[0]), call.verb);
     return client.exit(0);
   }
   const scheduler = node.schedulers.get(call.args[0] as SchedulerName);
@@ -44,9 +49,16 @@ export async function answer(
   client.exit(said.exitCode);
 }
 
-async function answerStep(job: Job, call: HookCall, client: HookClient): Promise<void> {
+async function answerStep(node: Node, job: Job, call: HookCall, client: HookClient): Promise<void> {
   if (call.verb === 'exec') return exec(job, call, client);
   if (call.verb === 'shell') return shell(job, call, client, job.identity);
+  if (isControlVerb(call.verb)) {
+    // The socket goes with the job: the answer must not wait for the end of a save.
+    const done = control(node, job, call.verb);
+    if (call.verb !== 'migrate') await done;
+    else done.catch((error: unknown) => job.log.error(messageOf(error)));
+    return client.exit(0);
+  }
   throw new CaddisError(`"${call.verb}" is not for a job's own socket`);
 }
 

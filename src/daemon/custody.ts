@@ -9,7 +9,7 @@ import type { StoreIo } from '../checkpoint/io.ts';
 import { mayTakeOver, type TakeOver } from '../checkpoint/may-take-over.ts';
 import { NodeWatch } from '../checkpoint/node-watch.ts';
 import { messageOf, NodeUnfit } from '../model/errors.ts';
-import { formatKey } from '../model/job.ts';
+import { formatKey, type JobKey } from '../model/job.ts';
 import type { Job } from './job.ts';
 import type { Log } from './log.ts';
 
@@ -70,21 +70,41 @@ export class Custody {
   }
 
   /**
-   * Claims a job, when the node that has it has let go of it, or has been silent for longer than its lease. Throws NodeUnfit with the reason when that is not so within
-   * `waitMs`: the job goes back to the queue.
+   * Resolves when the node that has a job has let go of it, or has been silent for longer than its lease. Throws NodeUnfit with the reason when that is not so within `waitMs`:
+   * the job goes back to the queue.
    */
-  async take(job: Job, waitMs: number, signal: AbortSignal): Promise<void> {
+  async untilFree(key: JobKey, waitMs: number, signal: AbortSignal): Promise<void> {
     const deadline = performance.now() + waitMs;
     for (;;) {
       signal.throwIfAborted();
-      const verdict = await this.#try(job);
+      const { verdict } = await this.#look(key);
       if (verdict.allowed) return;
-      if (performance.now() + Math.min(verdict.waitMs, LOOK_EVERY_MS) > deadline)
+      const pauseMs = Math.min(verdict.waitMs, LOOK_EVERY_MS);
+      if (performance.now() + pauseMs > deadline)
         throw new NodeUnfit(`another copy of this job is not known to be gone: ${verdict.why}`, {
           wholeNode: false,
         });
-      job.log.debug(`waiting to go on: ${verdict.why}`);
-      await sleep(Math.min(verdict.waitMs, LOOK_EVERY_MS), undefined, { signal });
+      await sleep(pauseMs, undefined, { signal });
+    }
+  }
+
+  /** Claims a job that is free. Throws NodeUnfit when another node was quicker. */
+  async take(job: Job): Promise<void> {
+    const { verdict, epoch } = await this.#look(job.key);
+    if (!verdict.allowed) throw new NodeUnfit(verdict.why, { wholeNode: false });
+    await this.#acquire(job, epoch).catch((error: unknown) => {
+      throw isClaimLost(error) ? new NodeUnfit(messageOf(error), { wholeNode: false, cause: error }) : error;
+    });
+  }
+
+  /** A machine that ran before this caddisd did: its claim is this node's already, unless another node has overtaken it. False then. */
+  async adopt(job: Job): Promise<boolean> {
+    try {
+      await this.#acquire(job, -1);
+      return true;
+    } catch (error) {
+      if (isClaimLost(error)) return false;
+      throw error;
     }
   }
 
@@ -105,30 +125,23 @@ export class Custody {
         .catch((error: unknown) => job.log.warn(`the claim could not be released: ${messageOf(error)}`));
   }
 
-  async #try(job: Job): Promise<TakeOver> {
-    const claim = await this.#claims.current(job.key);
-    const node =
-      claim && claim.holder.host !== this.self.host
-        ? await this.#watch.observe(claim.holder.host)
-        : undefined;
+  async #look(key: JobKey): Promise<{ verdict: TakeOver; epoch: number }> {
+    const claim = await this.#claims.current(key);
+    const elsewhere = claim !== undefined && claim.holder.host !== this.self.host;
     const verdict = mayTakeOver({
       claim,
       self: this.self,
       machineIsHere: [...this.#held.values()].some(({ nonce }) => nonce === claim?.nonce),
-      node,
+      node: elsewhere ? await this.#watch.observe(claim.holder.host) : undefined,
       leaseMs: this.#options.leaseMs,
       marginMs: MARGIN_MS,
     });
-    if (!verdict.allowed) return verdict;
+    return { verdict, epoch: claim?.epoch ?? 0 };
+  }
+
+  async #acquire(job: Job, after: number): Promise<void> {
     const holder = { ...this.self, machine: job.machine, incarnation: job.facts.incarnation };
-    try {
-      this.#held.set(job, await this.#claims.acquire(job.key, holder, claim?.epoch ?? 0));
-      return verdict;
-    } catch (error) {
-      // Another node was quicker: it may be done with the job before we have to give up.
-      if (isClaimLost(error)) return { allowed: false, why: messageOf(error), waitMs: LOOK_EVERY_MS };
-      throw error;
-    }
+    this.#held.set(job, await this.#claims.acquire(job.key, holder, after));
   }
 
   #schedule(): void {

@@ -6,15 +6,18 @@ import { setTimeout as delay } from 'node:timers/promises';
 
 import type { Config } from '../config/schema.ts';
 import type { JobEvent, JobStep } from '../jobs/transitions.ts';
-import { Libvirt } from '../libvirt/index.ts';
+import { type Domain, Libvirt } from '../libvirt/index.ts';
 import { CaddisError, messageOf } from '../model/errors.ts';
-import type { SchedulerName } from '../model/job.ts';
+import { formatKey, type JobKey, type SchedulerName } from '../model/job.ts';
 import { createGridEngine } from '../scheduler/gridengine/index.ts';
 import type { Scheduler } from '../scheduler/scheduler.ts';
 import { createSlurm } from '../scheduler/slurm/index.ts';
 import { Hypervisor } from '../vm/hypervisor.ts';
+import type { Acceleration } from '../vm/shape.ts';
 import { adopt, endOrphans, reconcile } from './adopt.ts';
 import { answer } from './answer.ts';
+import { type Checkpoints, openCheckpoints } from './checkpoints.ts';
+import { discard, discardForgotten } from './discard.ts';
 import { execute } from './execute.ts';
 import { Guest } from './guest.ts';
 import { NodeHealth } from './health.ts';
@@ -34,6 +37,8 @@ const ORPHAN_EVERY_MS = 60_000;
 /** A start that failed is tried again after this long; hooks wait this long for a start. */
 const RETRY_START_MS = 5_000;
 const READY_WAIT_MS = 15_000;
+/** A scheduler takes a moment to close its books on a job whose epilog has ended. */
+const DISCARD_AFTER_MS = 5_000;
 /** libvirtd starts within a second or two; a busy node takes longer. */
 const LIBVIRT_START_MS = 10_000;
 const LIBVIRT_AWAY_MS = 10_000;
@@ -124,6 +129,7 @@ export class Daemon implements Node {
         ...found,
         hypervisor: this.#hypervisor,
         connectGuest: (job) => this.#connectGuest(job),
+        checkpoints: await this.#openCheckpoints(found.acceleration),
       };
       await adopt(this);
       this.#ready.abort();
@@ -154,6 +160,7 @@ export class Daemon implements Node {
     clearTimeout(this.#orphanCheck);
     await this.#server.close();
     for (const job of this.jobs.all()) job.resources.guest?.close();
+    this.#context?.checkpoints?.custody.stop();
     await this.health.stop();
     await this.#hypervisor.close();
   }
@@ -168,6 +175,43 @@ export class Daemon implements Node {
 
   execute(job: Job, step: JobStep): Promise<JobEvent | undefined> {
     return execute(this, job, step);
+  }
+
+  /** Opened once: a second attempt to take over goes on with the same custody of the jobs. */
+  async #openCheckpoints(acceleration: Acceleration): Promise<Checkpoints | undefined> {
+    if (this.#context?.checkpoints) return this.#context.checkpoints;
+    const hypervisor = this.#hypervisor;
+    const { libvirt, hypervisor: qemu } = await hypervisor.versions();
+    const identity = {
+      image: this.imageId,
+      acceleration,
+      cpuModel: await hypervisor.cpuModel(acceleration),
+      machineTypes: await hypervisor.machineTypes(),
+      qemuVersion: qemu,
+      libvirtVersion: libvirt,
+    };
+    return openCheckpoints(this.config.checkpoint, identity, {
+      log: this.log,
+      overtaken: (job) => void this.#overtaken(job),
+    });
+  }
+
+  /** Another node runs the job: this copy stands still from now on, and goes. */
+  async #overtaken(job: Job): Promise<void> {
+    job.log.error('another node has claimed this job: ending this copy');
+    await this.#hypervisor.suspend(job.resources.domain as Domain).catch(() => undefined);
+    await job.dispatch({ type: 'orphaned' }).catch((error: unknown) => job.log.error(messageOf(error)));
+  }
+
+  discardLater(key: JobKey, scheduler: Scheduler): void {
+    const { checkpoints } = this.context;
+    if (!checkpoints) return;
+    const timer = setTimeout(() => {
+      discard(this, checkpoints, key, scheduler).catch((error: unknown) =>
+        this.log.warn(`checkpoints of ${formatKey(key)} could not be looked at: ${messageOf(error)}`),
+      );
+    }, DISCARD_AFTER_MS);
+    timer.unref();
   }
 
   #connectGuest(job: Job): Guest {
@@ -228,6 +272,11 @@ export class Daemon implements Node {
   async #checkOrphans(): Promise<void> {
     await this.#reconcile();
     await endOrphans(this);
+    const { checkpoints } = this.context;
+    if (checkpoints)
+      await discardForgotten(this, checkpoints).catch((error: unknown) =>
+        this.log.warn(`the store could not be swept: ${messageOf(error)}`),
+      );
     if (!this.#stop.signal.aborted)
       this.#orphanCheck = setTimeout(() => void this.#checkOrphans(), ORPHAN_EVERY_MS);
   }

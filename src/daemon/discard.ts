@@ -13,12 +13,18 @@ const ASK_TIMEOUT_MS = 10_000;
  * Removes what the store has of a job that its scheduler will not run again: cancel means cancel, and a job that is done needs no way back. When the scheduler gives no answer, or
  * still wants the job, all of it stays. Returns whether it was removed.
  */
-export async function discard(node: Node, checkpoints: Checkpoints, key: JobKey, scheduler: Scheduler): Promise<boolean> {
+export async function discard(
+  node: Node,
+  checkpoints: Checkpoints,
+  key: JobKey,
+  scheduler: Scheduler,
+): Promise<boolean> {
   if ((await scheduler.isWanted(key, AbortSignal.timeout(ASK_TIMEOUT_MS))) !== false) return false;
   // A rerun that has begun here meanwhile is asked about at its own end.
   if (node.jobs.ofKey(key).some(({ state }) => state.phase !== 'ended')) return false;
   await releaseAddresses(node, checkpoints, key);
-  if (await checkpoints.store.removeJob(key)) node.log.info(`${formatKey(key)} is over: its checkpoints are removed`);
+  if (await checkpoints.store.removeJob(key))
+    node.log.info(`${formatKey(key)} is over: its checkpoints are removed`);
   return true;
 }
 

@@ -7,6 +7,7 @@ import { denyPort } from '../vm/network/anti-spoof.ts';
 import { killQemu, qemuProcess } from '../vm/qemu-process.ts';
 import { removeScratch } from '../vm/scratch.ts';
 import { ask, freeze, thaw } from './freeze.ts';
+import { removeIntent } from './intents.ts';
 import type { Job } from './job.ts';
 import type { Node } from './node.ts';
 import { linkJob, recordedQemu, removePlaces, unlinkJob } from './places.ts';
@@ -96,6 +97,7 @@ async function release(node: Node, job: Job, keepAddress: boolean): Promise<void
       : releaseAddress(claims, address, owner);
     await giveBack(job, `address ${address}`, given);
   }
+  await giveBack(job, 'the note of a save', removeIntent(config.state_dir, job.machine));
   await giveBack(job, 'the directory', removePlaces(job.places));
   // Last of all: the next host may go on from here.
   await checkpoints?.custody.release(job);

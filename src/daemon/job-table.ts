@@ -10,7 +10,8 @@ export class JobTable {
   }
 
   remove(job: Job): void {
-    this.#byMachine.delete(job.machine);
+    // A job that goes on here has its machine's name again.
+    if (this.#byMachine.get(job.machine) === job) this.#byMachine.delete(job.machine);
   }
 
   byMachine(machine: string): Job | undefined {

@@ -12,6 +12,7 @@ import { formatKey, type HookCall, type JobKey, type JobRequest } from '../model
 import type { Scheduler } from '../scheduler/scheduler.ts';
 import type { MachineFacts } from '../vm/metadata.ts';
 import type { Guest } from './guest.ts';
+import type { KeptFile } from './kept-output.ts';
 import type { Log } from './log.ts';
 import type { MachinePlaces } from './places.ts';
 
@@ -55,6 +56,8 @@ export class Job {
   readonly startMs: Record<string, number> = {};
   /** Base boot, or the checkpoint it was restored from. */
   bootPath: 'base' | 'restore' = 'base';
+  /** Output of earlier runs that waits for its step to take it over. */
+  kept: readonly KeptFile[] = [];
   /** Of a save or restore that is under way. */
   progress:
     | { readonly what: 'saving' | 'restoring'; readonly totalBytes: number; doneBytes: number }

@@ -48,11 +48,16 @@ export async function keepOutput(job: Job, sessions: Manifest['sessions']): Prom
 
 /** Puts back what no client has taken over: the job was cancelled before it went on. */
 export async function putBack(job: Job): Promise<void> {
+  // Only over an empty or absent file: anything else is the new run's output.
   for (const { path, kept } of job.kept)
-    // Only over an empty or absent file: anything else is the new run's output.
-    await asUser(job, ['sh', '-c', '[ ! -e "$2" ] || [ -s "$1" ] || mv -f -- "$2" "$1"', 'sh', path, kept]).catch(
-      (error: unknown) => job.log.warn(`${kept} could not be put back: ${messageOf(error)}`),
-    );
+    await asUser(job, [
+      'sh',
+      '-c',
+      '[ ! -e "$2" ] || [ -s "$1" ] || mv -f -- "$2" "$1"',
+      'sh',
+      path,
+      kept,
+    ]).catch((error: unknown) => job.log.warn(`${kept} could not be put back: ${messageOf(error)}`));
 }
 
 async function asUser({ identity }: Job, command: readonly string[]): Promise<void> {

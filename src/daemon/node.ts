@@ -1,6 +1,6 @@
 import type { Config } from '../config/schema.ts';
 import type { JobEvent, JobStep } from '../jobs/transitions.ts';
-import type { SchedulerName } from '../model/job.ts';
+import type { JobKey, SchedulerName } from '../model/job.ts';
 import type { Scheduler } from '../scheduler/scheduler.ts';
 import type { NodeHealth } from './health.ts';
 import type { Job } from './job.ts';
@@ -25,6 +25,8 @@ export interface Node {
   /** Resolves when machines were taken over, or with false after a bound that a hook can wait. */
   isReady(signal: AbortSignal): Promise<boolean>;
   execute(job: Job, step: JobStep): Promise<JobEvent | undefined>;
+  /** Removes what the store has of a job, once its scheduler has had time to say whether it runs again. */
+  discardLater(key: JobKey, scheduler: Scheduler): void;
   openStepSocket(job: Job): Promise<void>;
   closeStepSocket(job: Job): Promise<void>;
 }

@@ -1,5 +1,5 @@
 import { hostname } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 
 import { isCheckpointRefused } from '../checkpoint/errors.ts';
 import type { Generation } from '../checkpoint/generation.ts';
@@ -43,7 +43,10 @@ export async function restoreMachine(
   const lap = stopwatch(job.startMs);
   job.bootPath = 'restore';
   Object.assign(job.sizes, manifest.sizes);
-  await admitMemory(manifest.sizes.memoryBytes + QEMU_OVERHEAD_BYTES[context.acceleration], config.vm.reserve_memory);
+  await admitMemory(
+    manifest.sizes.memoryBytes + QEMU_OVERHEAD_BYTES[context.acceleration],
+    config.vm.reserve_memory,
+  );
   await createPlaces(job.places, context.qemuOwner);
   await takeAddress(context, job, saved);
   lap('prepare');
@@ -56,7 +59,10 @@ export async function restoreMachine(
     lap('scratch');
     const xml = retargetXml(manifest.domainXml, placesOf(context, saved, job));
     const restored = hypervisor
-      .restore(join(generation.directory, 'memory'), xml, job.machine, { timeoutMs: RESTORE_TIMEOUT_MS, signal: abort })
+      .restore(join(generation.directory, 'memory'), xml, job.machine, {
+        timeoutMs: RESTORE_TIMEOUT_MS,
+        signal: abort,
+      })
       .then((domain) => {
         job.resources.domain = domain;
       });
@@ -95,7 +101,10 @@ export async function wakeMachine(context: NodeContext, job: Job, signal: AbortS
   await guest.wake({ timeoutMs: WAKE_TIMEOUT_MS, signal });
   lap('wake');
   const { cpus, memoryBytes } = job.facts.request;
-  const wanted = { cpus: larger(cpus, job.sizes.cpus), memoryBytes: larger(memoryBytes, job.sizes.memoryBytes) };
+  const wanted = {
+    cpus: larger(cpus, job.sizes.cpus),
+    memoryBytes: larger(memoryBytes, job.sizes.memoryBytes),
+  };
   if (wanted.cpus !== undefined || wanted.memoryBytes !== undefined) await grow(context, job, wanted, signal);
   lap('grow');
 }
@@ -121,7 +130,10 @@ async function takeScratch(
   job.resources.scratch = path;
   job.facts.scratch = path;
   try {
-    await unpackScratch(store.io, join(directory, 'scratch'), path, manifest.scratch, { signal, owner: qemuOwner });
+    await unpackScratch(store.io, join(directory, 'scratch'), path, manifest.scratch, {
+      signal,
+      owner: qemuOwner,
+    });
   } catch (error) {
     if (isCheckpointRefused(error) || isNodeUnfit(error)) throw error;
     throw new NodeUnfit(`cannot restore the scratch disk in ${config.scratch.dir}: ${messageOf(error)}`, {
@@ -136,7 +148,7 @@ function placesOf({ config, shape }: NodeContext, saved: MachineFacts, job: Job)
   const paths: [string, string][] = [];
   const { scratch } = job.facts;
   if (saved.scratch !== undefined && scratch !== undefined) paths.push([saved.scratch, scratch]);
-  if (saved.imageDirectory !== undefined) paths.push([`${saved.imageDirectory}/`, `${shape.imageDirectory}/`]);
+  if (saved.imageDirectory !== undefined) paths.push([`${saved.imageDirectory}/`, `${dirname(shape.root)}/`]);
   if (saved.runDir !== undefined) paths.push([`${saved.runDir}/machines/`, `${config.run_dir}/machines/`]);
   return paths;
 }

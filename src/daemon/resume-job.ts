@@ -3,10 +3,10 @@ import type { Generation } from '../checkpoint/generation.ts';
 import { messageOf } from '../model/errors.ts';
 import type { JobRequest } from '../model/job.ts';
 import { type Checkpoints, targetOf } from './checkpoints.ts';
-import { keepOutput } from './kept-output.ts';
 import type { Job } from './job.ts';
-import type { NodeContext } from './start-machine.ts';
+import { keepOutput } from './kept-output.ts';
 import { restoreMachine, wakeMachine } from './restore-machine.ts';
+import type { NodeContext } from './start-machine.ts';
 
 /** The checkpoint that a job which starts again goes on from, if it has one; a job that starts for the first time has none of its own. */
 export async function newestCheckpoint(
@@ -17,7 +17,8 @@ export async function newestCheckpoint(
 ): Promise<Generation | undefined> {
   if (request.restartCount === 0) return undefined;
   const found = await checkpoints.store.newest(targetOf(request, checkpoints.identity), refused);
-  for (const { number, why } of found.refused) if (!refused.has(number)) say(`checkpoint ${number} is passed over: ${why}`);
+  for (const { number, why } of found.refused)
+    if (!refused.has(number)) say(`checkpoint ${number} is passed over: ${why}`);
   return found.generation;
 }
 
@@ -32,7 +33,9 @@ export async function goOn(
   signal: AbortSignal,
 ): Promise<void> {
   const { manifest } = generation;
-  job.log.info(`going on from checkpoint ${generation.number}, taken on ${manifest.host} at ${manifest.takenAt}`);
+  job.log.info(
+    `going on from checkpoint ${generation.number}, taken on ${manifest.host} at ${manifest.takenAt}`,
+  );
   await restoreMachine(context, checkpoints, job, generation, signal);
   // Before the scheduler opens the output files of the new run.
   job.kept = await keepOutput(job, manifest.sessions);

@@ -14,6 +14,7 @@ import { formatBytes } from '../model/units.ts';
 import { qemuProcess, residentBytes } from '../vm/qemu-process.ts';
 import { machineTypeOf } from '../vm/retarget.ts';
 import { type Checkpoints, submitIdentity } from './checkpoints.ts';
+import { readIntent, writeIntent } from './intents.ts';
 import type { Job } from './job.ts';
 import { letShimsGo, type SavedSessions } from './moved-sessions.ts';
 import type { Node } from './node.ts';
@@ -30,7 +31,7 @@ export async function saveMachine(node: Node, job: Job, reason: SaveReason): Pro
   try {
     const { checkpoints } = node.context;
     if (!checkpoints) throw new CaddisError('there is no store: set checkpoint.dir in caddis.toml');
-    const sessions = await letShimsGo(job);
+    const sessions = await onceForAll(node.config.state_dir, job);
     const { number, manifest } = await writeCheckpoint(node, checkpoints, job, sessions, reason);
     job.log.info(
       `saved as ${number}: ${formatBytes(manifest.memory.bytes)} of memory, ${formatBytes(manifest.scratch?.packedBytes ?? 0)} of scratch`,
@@ -46,6 +47,15 @@ export async function saveMachine(node: Node, job: Job, reason: SaveReason): Pro
   } finally {
     job.progress = undefined;
   }
+}
+
+/** Lets the shims go, or takes what an earlier caddisd has written down when it did. */
+async function onceForAll(stateDir: string, job: Job): Promise<SavedSessions> {
+  const before = await readIntent(stateDir, job.machine);
+  if (before) return before;
+  const sessions = await letShimsGo(job);
+  await writeIntent(stateDir, job.machine, sessions);
+  return sessions;
 }
 
 async function writeCheckpoint(

@@ -300,7 +300,8 @@ function setupDocument({ config }: NodeContext, job: Job, mounts: readonly Guest
   };
 }
 
-function stopwatch(times: Record<string, number>): (name: string) => void {
+/** Notes how long each part of a start took, in milliseconds. */
+export function stopwatch(times: Record<string, number>): (name: string) => void {
   let last = performance.now();
   return (name) => {
     const now = performance.now();

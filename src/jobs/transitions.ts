@@ -22,6 +22,8 @@ export interface JobState {
   readonly asking: boolean;
   /** The scheduler has let go of this node: once the machine is saved nothing of it is needed here. */
   readonly released: boolean;
+  /** A checkpoint of this machine needs its address. */
+  readonly keepAddress: boolean;
 }
 
 export const INITIAL_STATE: JobState = {
@@ -30,12 +32,13 @@ export const INITIAL_STATE: JobState = {
   lost: undefined,
   asking: false,
   released: false,
+  keepAddress: false,
 };
 
 export type JobEvent =
   | { readonly type: 'machine-ready' }
   /** The machine could not be made: admission, boot, set-up. */
-  | { readonly type: 'start-failed'; readonly reason: string }
+  | { readonly type: 'start-failed'; readonly reason: string; readonly keepAddress?: boolean }
   | { readonly type: 'step-opened' }
   | { readonly type: 'step-ended' }
   /** A signal reached a shim that may mean suspend, requeue, resume or what it says. */
@@ -92,7 +95,10 @@ export function transition(state: JobState, event: JobEvent): Transition {
       return { state: { ...state, phase: 'ready' }, steps: [{ do: 'publish' }] };
     case 'start-failed':
       if (state.phase !== 'starting') return stay(state);
-      return { state: { ...state, phase: 'ending' }, steps: [{ do: 'destroy' }] };
+      return {
+        state: { ...state, phase: 'ending', keepAddress: event.keepAddress === true },
+        steps: [{ do: 'destroy' }],
+      };
     case 'step-opened':
       if (!isAwake(state) && state.phase !== 'frozen') return stay(state);
       return stay(settled({ ...state, steps: state.steps + 1 }));
@@ -135,7 +141,7 @@ export function transition(state: JobState, event: JobEvent): Transition {
       if (state.phase === 'ended') return stay(state);
       return {
         state: { ...state, phase: 'ended', steps: 0 },
-        steps: [{ do: 'release', keepAddress: state.phase === 'saved' }],
+        steps: [{ do: 'release', keepAddress: state.phase === 'saved' || state.keepAddress }],
       };
   }
 }

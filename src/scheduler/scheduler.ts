@@ -47,6 +47,8 @@ export interface Scheduler {
   lost(request: JobRequest, reason: string, signal: AbortSignal): Promise<'requeued' | 'failing'>;
   /** Is this job still known as running on this node? Undefined: no answer. Used after a restart of caddisd to find orphans. */
   isRunning(key: JobKey, signal: AbortSignal): Promise<boolean | undefined>;
+  /** True where a job that starts again finds its output files empty, unless its user asked to append. */
+  readonly truncatesOutput: boolean;
   /** Signals at a shim that may mean that the whole job is suspended, goes on, or goes back to the queue. Empty where the scheduler has methods for that. */
   readonly ambiguousSignals: ReadonlySet<number>;
   /** What such a signal meant; one query. Throws SchedulerUnavailable when there is no answer before `signal` aborts. */

@@ -5,7 +5,8 @@ import { escapeXml } from './xml.ts';
 
 export const METADATA_URI = 'https://caddis.invalid/job/1';
 
-const facts = z.object({
+/** Also in checkpoints: what another node reads it with. */
+export const machineFacts = z.object({
   version: z.literal(1),
   machine: z.string(),
   key: z.object({ scheduler: z.enum(['slurm', 'gridengine']), jobId: z.string(), task: z.string() }),
@@ -31,13 +32,16 @@ const facts = z.object({
   mac: z.string().optional(),
   tap: z.string().optional(),
   scratch: z.string().optional(),
+  /** Directories of the node that are in the domain's XML: another node may have them elsewhere. */
+  imageDirectory: z.string().optional(),
+  runDir: z.string().optional(),
   startedAt: z.string(),
   /** True once the prolog has answered: a machine without it was being made when caddisd died. */
   ready: z.boolean(),
 });
 
 /** The facts of a job as they sit in its domain's <metadata>: what a restarted caddisd builds its job table from. */
-export type MachineFacts = z.infer<typeof facts>;
+export type MachineFacts = z.infer<typeof machineFacts>;
 
 /** The metadata element for the domain XML. JSON inside: the reader is ourselves. */
 export function metadataXml(machine: MachineFacts): string {
@@ -64,7 +68,7 @@ export function parseMetadata(xml: string): MachineFacts | undefined {
   const text = Object.entries(root).find(([name]) => name === 'job' || name.endsWith(':job'))?.[1];
   if (typeof text !== 'string') return undefined;
   try {
-    const result = facts.safeParse(JSON.parse(text));
+    const result = machineFacts.safeParse(JSON.parse(text));
     return result.success ? result.data : undefined;
   } catch {
     return undefined;

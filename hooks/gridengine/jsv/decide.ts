@@ -2,6 +2,13 @@
 export interface Submission {
   /** `-l` (hard): complex name to value as the user wrote it; flags without a value are TRUE. */
   readonly hard: ReadonlyMap<string, string>;
+  /** Queues of `-q` (hard): `all.q`, `all.q@n1`, patterns as the user wrote them. */
+  readonly queues: readonly string[];
+  /** The user's own `-ckpt` and `-r`. */
+  readonly checkpointEnvironment: string | undefined;
+  readonly rerun: 'y' | 'n' | undefined;
+  /** qrsh, qlogin, qsh: nobody could go back to the queue with them. */
+  readonly interactive: boolean;
 }
 
 /** What the site wants moved. */
@@ -14,13 +21,16 @@ export interface JsvPolicy {
   readonly scratchComplex: string;
   /** Complexes that ask for a device of the host, which no machine has. */
   readonly deviceComplexes: readonly string[];
+  /** Which checkpoint environment the jobs of a queue get that name none; `*`: those that name no queue. */
+  readonly checkpointEnvironments: ReadonlyMap<string, string>;
 }
 
-const defaultPolicy: JsvPolicy = {
+export const defaultPolicy: JsvPolicy = {
   memoryComplexes: ['h_vmem', 'mem_free', 'virtual_free'],
   memoryConsumable: 'vm_mem',
   scratchComplex: 'vm_tmp',
   deviceComplexes: ['gpu', 'gpus', 'ngpus', 'cuda', 'gpu_card'],
+  checkpointEnvironments: new Map(),
 };
 
 export type Decision =
@@ -29,6 +39,8 @@ export type Decision =
       /** The new hard list; undefined: unchanged. */
       readonly hard: ReadonlyMap<string, string> | undefined;
       readonly env: Readonly<Record<string, string>>;
+      /** Makes the job one that can be moved: `-ckpt NAME -r y`. Undefined: as it is. */
+      readonly checkpointEnvironment: string | undefined;
     }
   | { readonly state: 'reject'; readonly reason: string };
 
@@ -75,6 +87,7 @@ export function decide(submission: Submission, policy: JsvPolicy = defaultPolicy
   return {
     state: 'correct',
     hard: moved ? hard : undefined,
+    checkpointEnvironment: chooseEnvironment(submission, policy.checkpointEnvironments),
     // All of them always, also when nothing was asked: else `qsub -v CADDIS_MEM=...` would give itself memory.
     env: {
       CADDIS_MEM: memory.text,
@@ -94,6 +107,18 @@ function readAmount(
   if (bytes === undefined || bytes < 1)
     return { wrong: `caddis: -l ${name}=${asked} is no size: write for example ${name}=2G` };
   return { text: `${bytes} ${name}=${asked}` };
+}
+
+/** A user's own choice stays; a job that may not run twice (`-r n`) cannot be moved. */
+function chooseEnvironment(
+  { queues, checkpointEnvironment, rerun, interactive }: Submission,
+  environments: JsvPolicy['checkpointEnvironments'],
+): string | undefined {
+  if (checkpointEnvironment !== undefined || rerun === 'n' || interactive) return undefined;
+  if (queues.length === 0) return environments.get('*');
+  const chosen = new Set(queues.map((queue) => environments.get(queue.split('@')[0] as string)));
+  // Queues that differ: the job would not run in those that do not know the environment.
+  return chosen.size === 1 ? [...chosen][0] : undefined;
 }
 
 /** `gpu=1`: what the job asks of the host's devices; `none`. */

@@ -1,4 +1,4 @@
-import { type Decision, decide, type Submission } from './decide.ts';
+import { type Decision, decide, defaultPolicy, type JsvPolicy, type Submission } from './decide.ts';
 
 /** Values of one job are at most a command line; more than this many lines is no job (bounds what garbage can make us keep). */
 const PARAMS_MAX = 1000;
@@ -10,6 +10,11 @@ const PARAMS_MAX = 1000;
 export class JsvProtocol {
   #params = new Map<string, string>();
   #open = false;
+  readonly #policy: JsvPolicy;
+
+  constructor(policy: JsvPolicy = defaultPolicy) {
+    this.#policy = policy;
+  }
 
   /** Answers one line. `quit`: the qmaster wants us to end. */
   receive(line: string): { readonly answers: readonly string[]; readonly quit: boolean } {
@@ -23,7 +28,9 @@ export class JsvProtocol {
         if (this.#params.size < PARAMS_MAX) this.#params.set(...splitWord(rest));
         return { answers: [], quit: false };
       case 'BEGIN': {
-        const answers = this.#open ? answer(decide(submissionOf(this.#params))) : ['RESULT STATE ACCEPT'];
+        const answers = this.#open
+          ? answer(decide(submissionOf(this.#params), this.#policy))
+          : ['RESULT STATE ACCEPT'];
         this.#open = false;
         this.#params.clear();
         return { answers, quit: false };
@@ -44,6 +51,8 @@ function answer(decision: Decision): string[] {
     case 'correct': {
       const lines: string[] = [];
       if (decision.hard) lines.push(`PARAM l_hard ${formatList(decision.hard)}`.trimEnd());
+      if (decision.checkpointEnvironment !== undefined)
+        lines.push(`PARAM ckpt ${decision.checkpointEnvironment}`, 'PARAM r y');
       for (const [name, value] of Object.entries(decision.env)) lines.push(`ENV ADD ${name} ${value}`);
       return [...lines, 'RESULT STATE CORRECT'];
     }
@@ -51,7 +60,14 @@ function answer(decision: Decision): string[] {
 }
 
 function submissionOf(params: ReadonlyMap<string, string>): Submission {
-  return { hard: parseList(params.get('l_hard')) };
+  const rerun = params.get('r');
+  return {
+    hard: parseList(params.get('l_hard')),
+    queues: (params.get('q_hard') ?? '').split(',').filter((queue) => queue !== ''),
+    checkpointEnvironment: params.get('ckpt'),
+    rerun: rerun === 'y' || rerun === 'n' ? rerun : undefined,
+    interactive: /^(QRSH|QLOGIN|QSH|QRLOGIN|INTERACTIVE)$/.test(params.get('CMDNAME') ?? ''),
+  };
 }
 
 /** `a=1,b` as a map; a name without a value is a flag that is TRUE. */

@@ -1,5 +1,8 @@
 import { hostname } from 'node:os';
+import { dirname } from 'node:path';
 
+import { isStoreUnavailable } from '../../checkpoint/errors.ts';
+import type { Generation } from '../../checkpoint/generation.ts';
 import { isNodeUnfit, messageOf } from '../../model/errors.ts';
 import { formatKey, type HookCall, type JobRequest } from '../../model/job.ts';
 import type { HookAnswer, Scheduler } from '../../scheduler/scheduler.ts';
@@ -7,10 +10,15 @@ import { identityOf } from '../identity.ts';
 import { Job } from '../job.ts';
 import type { Node } from '../node.ts';
 import { machinePlaces } from '../places.ts';
+import { factsOf } from '../restore-machine.ts';
+import { goOn, isRefusedCheckpoint, newestCheckpoint } from '../resume-job.ts';
 import { newMachineName, startMachine } from '../start-machine.ts';
 
 /** Bound on what a refusal may take, Grid Engine's back-off included: the hook must not hold the node. */
 const REFUSE_TIMEOUT_MS = 60_000;
+
+/** How long a prolog waits for another node to finish its save. Grid Engine kills a prolog after 120 s (script_timeout). */
+const FREE_WAIT_MS = 60_000;
 
 /** Makes the job's machine, or puts the job back. Never throws for what a node can do wrong: the answer keeps the node in service. */
 export async function prolog(
@@ -31,29 +39,56 @@ export async function prolog(
     return noMachine(node, scheduler, request, trouble, signal);
   }
 
-  const job = await register(node, scheduler, request);
-  try {
-    await startMachine(node.context, job, signal);
-    job.facts.ready = true;
-    await node.context.hypervisor.setFacts(job.resources.domain ?? missing(), job.facts);
-    await job.dispatch({ type: 'machine-ready' });
-    job.log.info(`machine ready in ${Object.values(job.startMs).reduce((a, b) => a + b, 0)} ms`, job.startMs);
-    return { exitCode: 0 };
-  } catch (error) {
-    const reason = messageOf(error);
-    // Nobody reads the answer: a hook that was killed had its job cancelled, one whose caddisd stops asks the next.
-    if (signal.aborted) {
-      job.log.info(`the start was given up: ${messageOf(signal.reason)}`);
-      await job.dispatch({ type: 'start-failed', reason });
-      throw error;
+  return begin(node, scheduler, request, signal);
+}
+
+/** Makes the machine, or restores it from the newest checkpoint that holds. */
+async function begin(
+  node: Node,
+  scheduler: Scheduler,
+  request: JobRequest,
+  signal: AbortSignal,
+): Promise<HookAnswer> {
+  const { checkpoints } = node.context;
+  const refused = new Set<number>();
+  for (;;) {
+    let job: Job | undefined;
+    let generation: Generation | undefined;
+    const say = (text: string) => node.log.warn(`${formatKey(request.key)}: ${text}`);
+    try {
+      await checkpoints?.custody.untilFree(request.key, FREE_WAIT_MS, signal);
+      generation = checkpoints && (await newestCheckpoint(checkpoints, request, refused, say));
+      job = await register(node, scheduler, request, generation);
+      await checkpoints?.custody.take(job);
+      if (checkpoints && generation) await goOn(node.context, checkpoints, job, generation, signal);
+      else await startMachine(node.context, job, signal);
+      job.facts.ready = true;
+      await node.context.hypervisor.setFacts(job.resources.domain ?? missing(), job.facts);
+      await job.dispatch({ type: 'machine-ready' });
+      job.log.info(
+        `machine ready in ${Object.values(job.startMs).reduce((a, b) => a + b, 0)} ms`,
+        job.startMs,
+      );
+      return { exitCode: 0 };
+    } catch (error) {
+      const reason = messageOf(error);
+      await job?.dispatch({ type: 'start-failed', reason, keepAddress: generation !== undefined });
+      // Nobody reads the answer: a hook that was killed had its job cancelled, one whose caddisd stops asks the next.
+      if (signal.aborted) {
+        say(`the start was given up: ${messageOf(signal.reason)}`);
+        throw error;
+      }
+      if (generation && isRefusedCheckpoint(error, say)) {
+        refused.add(generation.number);
+        continue;
+      }
+      (job?.log ?? node.log).error(
+        `no machine for this job: ${reason}`,
+        isNodeUnfit(error) || isStoreUnavailable(error) ? {} : { stack: (error as Error).stack },
+      );
+      if (isStoreUnavailable(error) || (isNodeUnfit(error) && error.wholeNode)) node.health.unfit(reason);
+      return noMachine(node, scheduler, request, reason, signal);
     }
-    job.log.error(
-      `no machine for this job: ${reason}`,
-      isNodeUnfit(error) ? {} : { stack: (error as Error).stack },
-    );
-    await job.dispatch({ type: 'start-failed', reason });
-    if (isNodeUnfit(error) && error.wholeNode) node.health.unfit(reason);
-    return noMachine(node, scheduler, request, reason, signal);
   }
 }
 
@@ -99,17 +134,31 @@ async function withDevices(node: Node, scheduler: Scheduler, request: JobRequest
   );
 }
 
-async function register(node: Node, scheduler: Scheduler, request: JobRequest): Promise<Job> {
+/** A job that goes on has its machine's name and what was known of it; its request may have changed meanwhile. */
+async function register(
+  node: Node,
+  scheduler: Scheduler,
+  request: JobRequest,
+  generation: Generation | undefined,
+): Promise<Job> {
   const identity = await identityOf(request.uid);
-  const machine = newMachineName();
+  const saved = generation && factsOf(generation);
+  const machine = saved?.machine ?? newMachineName();
   const job = new Job({
     facts: {
       version: 1,
       machine,
       key: request.key,
       incarnation: `${formatKey(request.key)}@${hostname()}/${request.restartCount}-${machine.slice(-4)}`,
-      request: { ...request, user: identity.name, gid: identity.gid },
-      image: node.imageId,
+      request: {
+        ...request,
+        user: identity.name,
+        gid: identity.gid,
+        scratchBytes: saved?.request.scratchBytes ?? request.scratchBytes,
+      },
+      image: saved?.image ?? node.imageId,
+      imageDirectory: dirname(node.context.shape.root),
+      runDir: node.config.run_dir,
       acceleration: node.context.acceleration,
       startedAt: new Date().toISOString(),
       ready: false,

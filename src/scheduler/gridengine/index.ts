@@ -87,6 +87,7 @@ export function createGridEngine(options: GridEngineOptions): Scheduler {
         return undefined;
       }
     },
+    truncatesOutput: false,
     // Its suspend, resume and migration methods are hooks of ours; qdel's KILL cannot be caught.
     ambiguousSignals: new Set(),
     meaning: async () => 'deliver',

@@ -90,6 +90,7 @@ export function createSlurm(options: SlurmOptions): Scheduler {
         return undefined;
       }
     },
+    truncatesOutput: true,
     ambiguousSignals: AMBIGUOUS_SIGNALS,
     meaning: (request, signal) => meaning(request, node, signal, run),
     async isWanted(key, signal) {

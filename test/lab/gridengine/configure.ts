@@ -69,7 +69,10 @@ export async function configureCell(lab: Lab, cell: Cell): Promise<void> {
   await qconf('-Ahgrp', await file('allhosts', objects.hostGroup(lab)));
   for (const name of ['mpi', 'smp'] as const)
     await qconf('-Ap', await file(name, objects.parallelEnvironment(name)));
-  for (const name of ['all.q', 'native.q']) await qconf('-Aq', await file(name, objects.queue(name)));
+  for (const name of ['caddis', 'caddis-move']) await qconf('-Ackpt', join(cell.hooks, `${name}.ckpt`));
+  for (const name of ['all.q', 'move.q', 'native.q'])
+    await qconf('-Aq', await file(name, objects.queue(name)));
   // As an installation does it: our attributes onto a queue that the site has.
-  await qconf('-Mattr', 'queue', await file('attributes', await queueAttributes(cell)), 'all.q');
+  for (const name of ['all.q', 'move.q'])
+    await qconf('-Mattr', 'queue', await file('attributes', await queueAttributes(cell)), name);
 }

@@ -18,7 +18,7 @@ export async function writeHooks(cell: Cell): Promise<void> {
     throw new Error(`expected the built JSV at ${JSV}: run "npm run build"`);
   });
   await mkdir(cell.hooks, { recursive: true });
-  const files = (await readdir(SOURCE)).filter((file) => file.endsWith('.sh') || file === 'queue.conf');
+  const files = (await readdir(SOURCE)).filter((file) => /\.(sh|ckpt)$/.test(file) || file === 'queue.conf');
   for (const file of files) {
     const text = await readFile(join(SOURCE, file), 'utf8');
     // Put in place whole: a shell goes on reading the file that it began.
@@ -32,7 +32,10 @@ export async function writeHooks(cell: Cell): Promise<void> {
   await writeFile(join(cell.hooks, 'hooks.env'), `CADDIS_HOOK=${hook}\nCADDIS_UNREACHABLE_DELAY=2\n`);
   await cp(JSV, join(cell.hooks, 'caddis-jsv.cjs'));
   const jsv = join(cell.hooks, 'jsv');
-  await writeFile(jsv, `#!/bin/sh\nexec ${process.execPath} ${cell.hooks}/caddis-jsv.cjs\n`);
+  await writeFile(
+    jsv,
+    `#!/bin/sh\nexec ${process.execPath} ${cell.hooks}/caddis-jsv.cjs all.q=caddis move.q=caddis-move\n`,
+  );
   await chmod(jsv, 0o755);
 }
 

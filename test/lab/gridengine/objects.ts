@@ -111,7 +111,7 @@ export function parallelEnvironment(name: 'mpi' | 'smp'): string {
 
 const LIMITS = ['rt', 'cpu', 'fsize', 'data', 'stack', 'core', 'rss', 'vmem'];
 
-/** A queue of all nodes without any hook of ours: `native.q` is this, `all.q` gets hooks/gridengine/queue.conf on top. */
+/** A queue of all nodes without any hook of ours: `native.q` is this; `all.q` and `move.q`, whose jobs a suspension moves, get hooks/gridengine/queue.conf on top. */
 export function queue(name: string): string {
   return lines({
     qname: name,

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 
-import { decide, parseMemory } from '../../../hooks/gridengine/jsv/decide.ts';
+import { decide, defaultPolicy, parseMemory, type Submission } from '../../../hooks/gridengine/jsv/decide.ts';
 import { JsvProtocol } from '../../../hooks/gridengine/jsv/protocol.ts';
 
 /** Sends lines, returns all that was answered. */
@@ -48,9 +48,45 @@ describe('JSV', () => {
   });
 });
 
+const submission = {
+  hard: new Map<string, string>(),
+  queues: [] as string[],
+  checkpointEnvironment: undefined,
+  rerun: undefined,
+  interactive: false,
+};
+
 describe('decide', () => {
+  it('makes the jobs of a queue movable, unless their user said otherwise', () => {
+    const policy = {
+      ...defaultPolicy,
+      checkpointEnvironments: new Map([
+        ['all.q', 'caddis'],
+        ['s.q', 'caddis-move'],
+      ]),
+    };
+    const chosen = (changes: Partial<Submission>) => {
+      const decision = decide({ ...submission, ...changes }, policy);
+      return 'checkpointEnvironment' in decision ? decision.checkpointEnvironment : decision;
+    };
+    expect(chosen({ queues: ['all.q@n1'] })).toBe('caddis');
+    expect(chosen({ queues: ['s.q'] })).toBe('caddis-move');
+    expect(chosen({ queues: ['all.q', 's.q'] })).toBeUndefined();
+    expect(chosen({ queues: ['native.q'] })).toBeUndefined();
+    expect(chosen({ queues: [] })).toBeUndefined();
+    expect(chosen({ queues: ['all.q'], checkpointEnvironment: 'own' })).toBeUndefined();
+    expect(chosen({ queues: ['all.q'], rerun: 'n' })).toBeUndefined();
+    expect(chosen({ queues: ['all.q'], interactive: true })).toBeUndefined();
+    const lines = new JsvProtocol(policy);
+    lines.receive('START');
+    lines.receive('PARAM q_hard all.q');
+    expect(lines.receive('BEGIN').answers).toEqual(
+      expect.arrayContaining(['PARAM ckpt caddis', 'PARAM r y']),
+    );
+  });
+
   it('prefers the own consumable, reads shortcuts, ignores INFINITY', () => {
-    const of = (list: [string, string][]) => decide({ hard: new Map(list) });
+    const of = (list: [string, string][]) => decide({ ...submission, hard: new Map(list) });
     expect(
       of([
         ['h_vmem', '2G'],

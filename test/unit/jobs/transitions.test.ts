@@ -98,7 +98,11 @@ describe('the life of a job', () => {
   });
 
   it('stays frozen while suspended, and asks again at the next signal', () => {
-    const suspended: JobEvent[] = [...running, { type: 'halted' }, { type: 'answered', verdict: 'suspended' }];
+    const suspended: JobEvent[] = [
+      ...running,
+      { type: 'halted' },
+      { type: 'answered', verdict: 'suspended' },
+    ];
     expect(play(suspended).state).toMatchObject({ phase: 'frozen', asking: false });
     const { done } = play([...suspended, { type: 'halted' }, { type: 'answered', verdict: 'deliver' }]);
     expect(done.slice(-3)).toEqual(['ask', 'thaw', 'let-signals-go']);
@@ -107,7 +111,10 @@ describe('the life of a job', () => {
   it.each<[string, JobEvent[]]>([
     ['before the epilog', [{ type: 'saved' }, { type: 'epilog', requeued: true }]],
     ['after the epilog', [{ type: 'epilog', requeued: true }, { type: 'saved' }]],
-    ['before the epilog of a scheduler that does not say so', [{ type: 'saved' }, { type: 'epilog', requeued: false }]],
+    [
+      'before the epilog of a scheduler that does not say so',
+      [{ type: 'saved' }, { type: 'epilog', requeued: false }],
+    ],
   ])('destroys a requeued machine only when it is saved: %s', (_, end) => {
     const { state, done } = play([
       ...running,
@@ -133,7 +140,11 @@ describe('the life of a job', () => {
   it('finishes the save of a job whose epilog comes meanwhile, and then asks whether anybody wants it', () => {
     const { done } = play([...running, { type: 'move' }, { type: 'epilog', requeued: false }]);
     expect(done.at(-1)).toBe('save');
-    expect(play([...running, { type: 'move' }, { type: 'epilog', requeued: false }, { type: 'saved' }]).done.at(-1)).toBe('discard');
+    expect(
+      play([...running, { type: 'move' }, { type: 'epilog', requeued: false }, { type: 'saved' }]).done.at(
+        -1,
+      ),
+    ).toBe('discard');
   });
 
   it('gives the job back to the queue without state when the save fails', () => {

@@ -1,0 +1,25 @@
+#!/bin/sh
+# suspend_method, resume_method (queue.conf) and migr_command (ckpt-*): freezes, thaws or moves the job's machine.
+# Called as `control.sh suspend|resume|migrate $job_pid`, as the job's user, without the job's streams; what it does replaces Grid Engine's own signal.
+
+CADDIS_HOOK=/usr/sbin/caddis-hook
+CADDIS_RUN=/run/caddis
+[ ! -r /etc/caddis/hooks.env ] || . /etc/caddis/hooks.env
+
+task=$SGE_TASK_ID
+[ "$task" = undefined ] && task=1
+job=$CADDIS_RUN/jobs/gridengine-$JOB_ID.$task
+if [ -L "$job" ]; then
+	exec "$CADDIS_HOOK" "$1" gridengine
+fi
+
+# A job without a machine: what sge_shepherd would have done itself.
+case $2 in
+'' | *[!0-9]* | 0 | 1) exit 1 ;;
+esac
+case $1 in
+suspend) kill -STOP -- "-$2" ;;
+resume) kill -CONT -- "-$2" ;;
+# It cannot be moved with its state: it starts afresh elsewhere.
+migrate) kill -KILL -- "-$2" ;;
+esac
