@@ -133,6 +133,8 @@ export const configSchema = z.strictObject({
       allow_off: z.array(z.string()).default([]),
       /** Partitions or queues whose jobs run without a machine. */
       native: z.array(z.string()).default([]),
+      /** Let a requeued job whose state was saved start again at once, where the scheduler would have it wait. */
+      restart_at_once: z.boolean().default(true),
       /** What happens to a job that was given devices of the host (GPUs), which no machine has yet. */
       devices: z.enum(['fail', 'native']).default('fail'),
       /** Seconds after which the processes of a step whose shim is gone are killed. */

@@ -102,6 +102,13 @@ async function release(node: Node, job: Job, keepAddress: boolean): Promise<void
   // Last of all: the next host may go on from here.
   await checkpoints?.custody.release(job);
   node.jobs.remove(job);
+  if (keepAddress && node.config.policy.restart_at_once) beginAgain(job);
+}
+
+function beginAgain(job: Job): void {
+  job.scheduler
+    .beginAgain(job.key, AbortSignal.timeout(REPORT_TIMEOUT_MS))
+    .catch((error: unknown) => job.log.warn(`the job starts again later than it could: ${messageOf(error)}`));
 }
 
 async function giveBack(job: Job, what: string, done: Promise<void>): Promise<void> {

@@ -55,6 +55,8 @@ export interface Scheduler {
   meaning(request: JobRequest, signal: AbortSignal): Promise<Verdict>;
   /** Does or will this job run, on whatever node? Undefined: no answer. What nobody will run again needs no checkpoint. */
   isWanted(key: JobKey, signal: AbortSignal): Promise<boolean | undefined>;
+  /** Spares a job whose state was saved the wait that the scheduler puts before another start. */
+  beginAgain(key: JobKey, signal: AbortSignal): Promise<void>;
   /** Takes this node out of service by name (`caddis: reason`), or puts it back if we took it out. Idempotent, rate limited by the caller. */
   setNodeHealth(health: { ok: true } | { ok: false; reason: string }, signal: AbortSignal): Promise<void>;
   /** Commands that are relayed when they are called inside a job. */

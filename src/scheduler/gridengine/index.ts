@@ -91,6 +91,7 @@ export function createGridEngine(options: GridEngineOptions): Scheduler {
     // Its suspend, resume and migration methods are hooks of ours; qdel's KILL cannot be caught.
     ambiguousSignals: new Set(),
     meaning: async () => 'deliver',
+    beginAgain: async () => undefined,
     async isWanted(key, signal) {
       try {
         return parseQstatJob(await run(['qstat', '-xml', '-j', key.jobId], signal), key.jobId) !== undefined;

@@ -4,6 +4,7 @@ import { formatKey, type JobKey } from '../../model/job.ts';
 import { writeRefusal } from '../refusal.ts';
 import type { Scheduler } from '../scheduler.ts';
 import { isForBatchShell } from './batch-signals.ts';
+import { beginAgain } from './begin-again.ts';
 import { createRunCommand, type RunCommand } from './commands.ts';
 import { askJob, complete } from './complete.ts';
 import { AMBIGUOUS_SIGNALS, meaning } from './meaning.ts';
@@ -93,6 +94,7 @@ export function createSlurm(options: SlurmOptions): Scheduler {
     truncatesOutput: true,
     ambiguousSignals: AMBIGUOUS_SIGNALS,
     meaning: (request, signal) => meaning(request, node, signal, run),
+    beginAgain: (key, signal) => beginAgain(key, node, signal, run),
     async isWanted(key, signal) {
       try {
         const record = await askJob(key, node, signal, run);

@@ -1,0 +1,142 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+
+import { hookClient } from '../../lab/caddisd.ts';
+import type { Lab, LabHost } from '../../lab/host.ts';
+import { on, until } from '../../lab/process.ts';
+import { asUser, type BatchSystem, runBatch, submit } from '../support/batch.ts';
+
+/** Two cores, TCG, other jobs beside. */
+export const MOVE_MS = 120_000;
+
+const COUNTER = join(import.meta.dirname, 'counter.py');
+
+export interface Counting {
+  readonly system: BatchSystem;
+  readonly id: string;
+  readonly key: string;
+  readonly directory: string;
+}
+
+/** Starts the counting job in its machine on `node`. */
+export async function startCounting(
+  lab: Lab,
+  system: BatchSystem,
+  node: LabHost,
+  {
+    seconds,
+    megabytes = 20,
+    options = [],
+    body,
+  }: { seconds: number; megabytes?: number; options?: readonly string[]; body?: string },
+): Promise<Counting> {
+  const { id, directory } = await submit(lab, system, 'vm', {
+    script: script(seconds, megabytes, body),
+    files: { 'counter.py': await readFile(COUNTER, 'utf8') },
+    options: [...(system === 'slurm' ? ['-w', node.name, '--mem=400M'] : ['-l', `h_vmem=400M`]), ...options],
+  });
+  return { system, id, directory, key: system === 'slurm' ? `slurm-${id}` : `gridengine-${id}.1` };
+}
+
+/** What the same job leaves when nobody disturbs it and it has no machine. */
+export async function undisturbed(
+  lab: Lab,
+  system: BatchSystem,
+  { seconds, megabytes = 20, body }: { seconds: number; megabytes?: number; body?: string },
+): Promise<{ stdout: string; stderr: string; table: string }> {
+  const { stdout, stderr, directory } = await runBatch(lab, system, 'native', {
+    script: script(seconds, megabytes, body),
+    files: { 'counter.py': await readFile(COUNTER, 'utf8') },
+    timeoutMs: MOVE_MS,
+  });
+  return { stdout, stderr, table: await readFile(join(directory, 'table'), 'utf8') };
+}
+
+export async function left({
+  directory,
+}: Counting): Promise<{ stdout: string; stderr: string; table: string }> {
+  const [stdout = '', stderr = '', table = ''] = await Promise.all(
+    ['out', 'err', 'table'].map((name) => readFile(join(directory, name), 'utf8').catch(() => '')),
+  );
+  return { stdout, stderr, table };
+}
+
+/** Slurm's own lines about the end of a run, which natively a rerun would have cut off. */
+export function withoutSlurmsLines(text: string): string {
+  return text.replace(/^(slurmstepd(-n\d)?|srun): .*\n/gm, '');
+}
+
+/** Number of the last tick that the job has printed; 0 before the first. */
+export async function ticks({ directory }: { directory: string }): Promise<number> {
+  const text = await readFile(join(directory, 'out'), 'utf8').catch(() => '');
+  return Number([...text.matchAll(/^tick (\d+) /gm)].at(-1)?.[1] ?? 0);
+}
+
+export async function untilTick(job: Counting, tick: number): Promise<void> {
+  await until(`${job.key} to count to ${tick} in ${job.directory}`, async () => (await ticks(job)) >= tick, {
+    timeoutMs: MOVE_MS,
+    everyMs: 200,
+  });
+}
+
+/** What caddisd on `node` says of a job's machine; undefined when it has none. */
+export async function machineOf(
+  node: LabHost,
+  { key }: { key: string },
+): Promise<{ phase: string; boot_path: string } | undefined> {
+  const text = await on(node, [hookClient, '--connect-timeout', '20', 'status'], { timeoutMs: 30_000 });
+  const { machines } = JSON.parse(text) as { machines: { job: string; phase: string; boot_path: string }[] };
+  return machines.find(({ job }) => job === key);
+}
+
+export async function untilOn(node: LabHost, job: Counting, phase: string): Promise<void> {
+  let seen = 'no machine';
+  await until(
+    `${job.key} to be ${phase} on ${node.name}`,
+    async () => {
+      seen = (await machineOf(node, job))?.phase ?? 'no machine';
+      return seen === phase;
+    },
+    { timeoutMs: MOVE_MS, everyMs: 200 },
+  ).catch((error: unknown) => {
+    throw new Error(`${job.key} on ${node.name}: expected ${phase}, it is ${seen}`, { cause: error });
+  });
+}
+
+/** Has the scheduler take the job off its node and start it on another: requeue, or suspension in a queue that moves. */
+export async function moveTo(lab: Lab, job: Counting, from: LabHost, to: LabHost): Promise<void> {
+  const root = { user: 'root' };
+  if (job.system === 'slurm') {
+    await must(asUser(lab, ['scontrol', 'requeue', job.id], root));
+    await until(
+      `${job.key} to be pending`,
+      async () => {
+        const { stdout } = await asUser(lab, ['squeue', '-h', '-j', job.id, '-o', '%T'], root);
+        return stdout.trim() === 'PENDING';
+      },
+      { timeoutMs: MOVE_MS, everyMs: 200 },
+    );
+    await must(asUser(lab, ['scontrol', 'update', `jobid=${job.id}`, `reqnodelist=${to.name}`], root));
+  } else {
+    await must(asUser(lab, ['qmod', '-d', `move.q@${from.name}`], root));
+    try {
+      await must(asUser(lab, ['qmod', '-sj', job.id], root));
+      await untilOn(to, job, 'running');
+    } finally {
+      await asUser(lab, ['qmod', '-e', `move.q@${from.name}`], root);
+    }
+  }
+  await untilOn(to, job, 'running');
+}
+
+export async function must(
+  command: Promise<{ stdout: string; stderr: string; exitCode: number }>,
+): Promise<string> {
+  const { stdout, stderr, exitCode } = await command;
+  if (exitCode !== 0) throw new Error(`ended with ${exitCode}: ${stdout}${stderr}`);
+  return stdout;
+}
+
+function script(seconds: number, megabytes: number, body = ''): string {
+  return `#!/bin/bash\npython3 counter.py ${seconds} ${megabytes}\necho "status $?"\n${body}\n`;
+}
