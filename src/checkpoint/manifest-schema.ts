@@ -22,24 +22,41 @@ const stream = z.strictObject({
   file: z.strictObject({ path: text, length: decimal, device: decimal, inode: decimal }).optional(),
 });
 
+/** As docs/protocol.md, EXIT. */
+const exit = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('exited'), code: count }),
+  z.strictObject({ kind: z.literal('signalled'), signal: count }),
+  z.strictObject({ kind: z.literal('not-started'), errno: count, message: z.string() }),
+  z.strictObject({ kind: z.literal('lost'), message: z.string() }),
+]);
+
 const session = z.strictObject({
   session: decimal,
   name: z.string(),
   /** Of a scheduler's command that was called in the job: what it was. */
   relay: z.string().optional(),
   task: count.optional(),
-  phase: text,
+  phase: z.enum(['opening', 'running', 'exited', 'ended']),
   /** Exit status as the guest gave it, while nobody has acknowledged it. */
-  exit: z.unknown().optional(),
+  exit: exit.optional(),
   streams: z.strictObject({ stdout: stream.optional(), stderr: stream.optional() }),
 });
+
+/** Bytes that were in flight between a relayed command and the guest, behind what the guest had taken. */
+const inFlight = z.strictObject({ acknowledged: decimal, base64: z.base64() });
 
 const relay = z.strictObject({
   session: decimal,
   parent: decimal,
-  call: z.unknown(),
-  /** Bytes that were in flight between the command and the guest. */
-  streams: z.array(z.strictObject({ stream: text, offset: decimal, base64: z.base64() })),
+  /** The call as the guest sent it (docs/protocol.md, OPEN). */
+  call: z.base64(),
+  /** False: it was called, and not started yet. */
+  started: z.boolean(),
+  stdinAccepted: decimal,
+  stdout: inFlight,
+  stderr: inFlight,
+  /** It had ended, and its caller had not heard of it. */
+  exit: exit.optional(),
 });
 
 const memory = z.strictObject({ bytes: count, hash: imageHash });
@@ -98,6 +115,8 @@ export const manifestSchema = z.strictObject({
   scratch: scratch.optional(),
   sessions: z.array(session),
   relays: z.array(relay),
+  /** Sessions that were over, of which the guest may not have heard. */
+  forget: z.array(decimal),
   /** Of a job on several hosts: which set of checkpoints this one belongs to. */
   set: z.unknown().optional(),
   totals: z.strictObject({ frozenMs: z.number().nonnegative(), ranMs: z.number().nonnegative() }),

@@ -1,10 +1,130 @@
+import { readlink } from 'node:fs/promises';
+
 import type { Manifest } from '../checkpoint/manifest-schema.ts';
+import type { KeptOutput, StreamStand } from '../guest/protocol/move-documents.ts';
+import { Stream } from '../guest/protocol/types.ts';
+import type { MovedOutput, MovedRelay, MovedSession, MovedState } from '../guest/sessions/moved.ts';
+import { CaddisError } from '../model/errors.ts';
 import type { Job } from './job.ts';
+import type { KeptFile } from './kept-output.ts';
 
 /** What a manifest keeps of a job's steps. */
-export type SavedSessions = Pick<Manifest, 'sessions' | 'relays'>;
+export type SavedSessions = Pick<Manifest, 'sessions' | 'relays' | 'forget'>;
+type SavedSession = SavedSessions['sessions'][number];
+type SavedStream = NonNullable<SavedSession['streams']['stdout']>;
+type SavedRelay = SavedSessions['relays'][number];
 
-/** PLACEHOLDER until the sessions branch is merged. */
-export async function letShimsGo(_job: Job): Promise<SavedSessions> {
-  return { sessions: [], relays: [] };
+/** Ends the shims of a job whose machine stands still: how far each had delivered its step's output is all that the next host needs of them. */
+export async function letShimsGo(job: Job): Promise<SavedSessions> {
+  const { guest } = job.resources;
+  if (!guest) throw new CaddisError('the job has no machine any more');
+  const files = new Map<bigint, readonly (string | undefined)[]>();
+  for (const { session, peerPid } of guest.sessions())
+    if (peerPid !== undefined)
+      files.set(session, await Promise.all([1, 2].map((fd) => fileOf(peerPid, fd))));
+  return toSaved(await guest.move(), files);
+}
+
+/** Path of the file that a descriptor of another process is open on; undefined for pipes, terminals and files without a name. */
+async function fileOf(pid: number, fd: number): Promise<string | undefined> {
+  const path = await readlink(`/proc/${pid}/fd/${fd}`).catch(() => '');
+  return path.startsWith('/') && !path.endsWith(' (deleted)') ? path : undefined;
+}
+
+export function toSaved(
+  { sessions, relays, forget }: MovedState,
+  files: ReadonlyMap<bigint, readonly (string | undefined)[]>,
+): SavedSessions {
+  return {
+    sessions: sessions.map((session) => ({
+      session: `${session.session}`,
+      name: session.name,
+      ...(session.relay === undefined ? {} : { relay: `${session.relay}` }),
+      ...(session.task === undefined ? {} : { task: session.task }),
+      phase: session.phase,
+      ...(session.exit ? { exit: session.exit } : {}),
+      streams: {
+        stdout: savedStream(session.streams[0], files.get(session.session)?.[0]),
+        stderr: savedStream(session.streams[1], files.get(session.session)?.[1]),
+      },
+    })),
+    relays: relays.map((relay) => ({
+      session: `${relay.session}`,
+      parent: `${relay.parent}`,
+      call: relay.call.toString('base64'),
+      started: relay.started,
+      stdinAccepted: `${relay.stdinAccepted}`,
+      stdout: savedOutput(relay.streams[0]),
+      stderr: savedOutput(relay.streams[1]),
+      ...(relay.exit ? { exit: relay.exit } : {}),
+    })),
+    forget: forget.map(String),
+  };
+}
+
+/** Inverse of toSaved. */
+export function fromSaved({ sessions, relays, forget }: SavedSessions): MovedState {
+  return {
+    sessions: sessions.map(
+      (saved): MovedSession => ({
+        session: BigInt(saved.session),
+        name: saved.name,
+        ...(saved.relay === undefined ? {} : { relay: BigInt(saved.relay) }),
+        ...(saved.task === undefined ? {} : { task: saved.task }),
+        phase: saved.phase,
+        ...(saved.exit ? { exit: saved.exit } : {}),
+        streams: [standOf(saved.streams.stdout), standOf(saved.streams.stderr)],
+      }),
+    ),
+    relays: relays.map(
+      (saved): MovedRelay => ({
+        session: BigInt(saved.session),
+        parent: BigInt(saved.parent),
+        call: Buffer.from(saved.call, 'base64'),
+        started: saved.started,
+        stdinAccepted: BigInt(saved.stdinAccepted),
+        streams: [outputOf(saved.stdout), outputOf(saved.stderr)],
+        ...(saved.exit ? { exit: saved.exit } : {}),
+      }),
+    ),
+    forget: forget.map(BigInt),
+  };
+}
+
+/** What a step's new client is told of its output: how much was delivered, and where the content of its files is meanwhile. */
+export function keptOutputs(saved: SavedSession, files: readonly KeptFile[]): KeptOutput[] {
+  const streams = [
+    [Stream.Stdout, saved.streams.stdout],
+    [Stream.Stderr, saved.streams.stderr],
+  ] as const;
+  return streams.flatMap(([stream, state]) => {
+    if (!state) return [];
+    const kept = files.find(({ path }) => path === state.file?.path);
+    const file = kept && state.file ? { path: kept.kept, length: kept.length } : undefined;
+    return [{ stream, delivered: BigInt(state.delivered), file }];
+  });
+}
+
+function savedStream(stand: StreamStand, path: string | undefined): SavedStream {
+  const { delivered, position, device, inode } = stand;
+  const isFile = path !== undefined && position !== undefined && device !== undefined && inode !== undefined;
+  return {
+    delivered: `${delivered}`,
+    ...(isFile ? { file: { path, length: `${position}`, device: `${device}`, inode: `${inode}` } } : {}),
+  };
+}
+
+function standOf(saved: SavedStream | undefined): StreamStand {
+  const delivered = BigInt(saved?.delivered ?? 0);
+  if (!saved?.file) return { delivered };
+  const { length, device, inode } = saved.file;
+  return { delivered, position: BigInt(length), device: BigInt(device), inode: BigInt(inode) };
+}
+
+function savedOutput({ acknowledged, bytes }: MovedOutput): SavedRelay['stdout'] {
+  return { acknowledged: `${acknowledged}`, base64: bytes.toString('base64') };
+}
+
+function outputOf(saved: SavedRelay['stdout']): MovedOutput {
+  return { acknowledged: BigInt(saved.acknowledged), bytes: Buffer.from(saved.base64, 'base64') };
 }
