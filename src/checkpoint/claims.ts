@@ -12,8 +12,8 @@ import {
 } from './claim-file.ts';
 import { ClaimLost } from './errors.ts';
 import type { StoreIo } from './io.ts';
-import { jobPlaces } from './layout.ts';
-import { ensureDirectory, unless } from './tree.ts';
+import { jobPlaces, jobsDirectory } from './layout.ts';
+import { demandDirectory, ensureDirectory, unless } from './tree.ts';
 
 /** The right to run a job, as long as no higher epoch is there. */
 export interface Claim {
@@ -37,7 +37,9 @@ export class Claims {
     this.#store = store;
   }
 
-  current(key: JobKey): Promise<CurrentClaim | undefined> {
+  /** The claim that counts; undefined when nobody has claimed the job. Throws CheckpointRefused when it cannot be understood. */
+  async current(key: JobKey): Promise<CurrentClaim | undefined> {
+    await this.#demandStore();
     return readCurrent(this.#io, jobPlaces(this.#store, key).claims);
   }
 
@@ -46,6 +48,7 @@ export class Claims {
    * A holder that has the job already (it died before it knew) gets that claim again. Throws ClaimLost when another was quicker.
    */
   async acquire(key: JobKey, holder: ClaimHolder, after: number): Promise<Claim> {
+    await this.#demandStore();
     const { job, claims } = jobPlaces(this.#store, key);
     await ensureDirectory(this.#io, job);
     await ensureDirectory(this.#io, claims);
@@ -78,12 +81,17 @@ export class Claims {
    * changed itself.
    */
   async isMine(claim: Claim): Promise<boolean> {
+    await this.#demandStore();
     const probe = join(jobPlaces(this.#store, claim.key).claims, `.probe-${randomBytes(6).toString('hex')}`);
     const made = await this.#io.create(probe, new Uint8Array()).then(() => true, unless('ENOENT'));
     if (!made) return false;
     await this.#io.unlink(probe).catch(unless('ENOENT'));
     const current = await this.current(claim.key);
     return current?.nonce === claim.nonce && !current.released;
+  }
+
+  #demandStore(): Promise<void> {
+    return demandDirectory(this.#io, jobsDirectory(this.#store));
   }
 
   /** Makes the claim's file with all that is in it, or leaves the one that is there. It is durable when this returns, whoever's it is. */

@@ -6,7 +6,7 @@ import * as z from 'zod';
 import { CaddisError } from '../model/errors.ts';
 import type { StoreIo } from './io.ts';
 import { nodesDirectory } from './layout.ts';
-import { unless } from './tree.ts';
+import { demandDirectory, unless } from './tree.ts';
 
 const beatSchema = z.object({
   bootId: z.string(),
@@ -54,6 +54,7 @@ export class Heartbeat {
       counter: this.#counter,
       released,
     };
+    await demandDirectory(this.#io, nodesDirectory(this.#store));
     const unique = join(nodesDirectory(this.#store), `.${this.#host}-${randomBytes(6).toString('hex')}`);
     await this.#io.create(unique, Buffer.from(`${JSON.stringify(beat)}\n`));
     await this.#io.rename(unique, path);
@@ -63,7 +64,10 @@ export class Heartbeat {
 /** Undefined when there is none, or what is there was torn by a crash: no news. */
 export async function readBeat(io: StoreIo, store: string, host: string): Promise<Beat | undefined> {
   const content = await io.read(heartbeatPath(store, host), 4096).catch(unless('ENOENT'));
-  if (!content) return undefined;
+  if (!content) {
+    await demandDirectory(io, nodesDirectory(store));
+    return undefined;
+  }
   try {
     return beatSchema.parse(JSON.parse(Buffer.from(content).toString('utf8')));
   } catch {

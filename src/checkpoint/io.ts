@@ -46,7 +46,7 @@ export interface StoreStat {
   readonly modifiedMs: number;
 }
 
-export interface StoreSpace {
+interface StoreSpace {
   /** What an unprivileged writer may still use. */
   readonly freeBytes: number;
   readonly totalBytes: number;

@@ -124,5 +124,4 @@ export const manifestSchema = z.strictObject({
 
 /** Everything that is needed to go on with a job from its two images, on any node. */
 export type Manifest = z.infer<typeof manifestSchema>;
-export type MemoryImage = z.infer<typeof memory>;
 export type ScratchImage = z.infer<typeof scratch>;

@@ -1,7 +1,6 @@
 import { type JobKey, parseKey } from '../model/job.ts';
 import { compatible, type RestoreTarget } from './compatible.ts';
 import { Draft, type DraftOwner } from './draft.ts';
-import { StoreUnavailable } from './errors.ts';
 import { type ExpireOptions, expireJobs } from './expire.ts';
 import { type Generation, type RefusedGeneration, readGenerations, verifyGeneration } from './generation.ts';
 import type { LongRun } from './hash.ts';
@@ -10,7 +9,7 @@ import { jobPlaces, jobsDirectory, nodesDirectory, parseHidden, parseNumber } fr
 import { removeGeneration, removeJob } from './removal.ts';
 import { demandRoom } from './room.ts';
 import { type SweepOptions, sweepStore } from './sweep.ts';
-import { ensureDirectory, treeBytes, unless } from './tree.ts';
+import { demandDirectory, ensureDirectory, treeBytes } from './tree.ts';
 
 export interface StoreOptions {
   /** checkpoint.dir: a directory that all nodes share. It must be there; the store never makes it, since a mount point without its mount is there too. */
@@ -52,8 +51,7 @@ export class CheckpointStore {
 
   /** Makes what a new store has. To be called when caddisd starts; everything else throws StoreUnavailable where this was never done. */
   async prepare(): Promise<void> {
-    if (!(await this.io.stat(this.dir).catch(unless('ENOENT'))))
-      throw new StoreUnavailable(this.dir, 'expected a directory, there is none');
+    await demandDirectory(this.io, this.dir);
     await ensureDirectory(this.io, jobsDirectory(this.dir));
     await ensureDirectory(this.io, nodesDirectory(this.dir));
   }
@@ -160,7 +158,8 @@ export class CheckpointStore {
 
   /** Jobs of which the store has anything. */
   async jobs(): Promise<JobKey[]> {
-    const names = (await this.#demandStore()).sort();
+    await this.#demandStore();
+    const names = (await this.io.readdir(jobsDirectory(this.dir))).sort();
     return names.map(parseKey).filter((key) => key !== undefined);
   }
 
@@ -177,10 +176,7 @@ export class CheckpointStore {
     return listed;
   }
 
-  /** The names in `jobs`. A store that is not mounted has none, and must not be taken for one without checkpoints. */
-  async #demandStore(): Promise<string[]> {
-    const names = await this.io.readdir(jobsDirectory(this.dir)).catch(unless('ENOENT'));
-    if (names) return names;
-    throw new StoreUnavailable(jobsDirectory(this.dir), 'expected a directory, there is none');
+  #demandStore(): Promise<void> {
+    return demandDirectory(this.io, jobsDirectory(this.dir));
   }
 }

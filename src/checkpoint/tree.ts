@@ -1,6 +1,6 @@
 import { dirname, join } from 'node:path';
 
-import { errnoOf } from './errors.ts';
+import { errnoOf, StoreUnavailable } from './errors.ts';
 import type { StoreIo } from './io.ts';
 
 /**
@@ -37,6 +37,15 @@ export async function treeBytes(io: StoreIo, path: string): Promise<number> {
 
 export async function readdirOrNone(io: StoreIo, path: string): Promise<string[]> {
   return (await io.readdir(path).catch(unless('ENOENT'))) ?? [];
+}
+
+/**
+ * Throws StoreUnavailable unless a directory is there that every prepared store has (`jobs`, `nodes`): a store that is not mounted must never be taken for one in
+ * which there is nothing.
+ */
+export async function demandDirectory(io: StoreIo, path: string): Promise<void> {
+  if ((await io.stat(path).catch(unless('ENOENT')))?.directory) return;
+  throw new StoreUnavailable(path, 'expected a directory, there is none');
 }
 
 /** For catch(): lets system calls fail with these codes. */

@@ -3,10 +3,10 @@ import type { Generation } from '../../../src/checkpoint/generation.ts';
 import { unpackScratch } from '../../../src/checkpoint/scratch.ts';
 import type { CheckpointStore } from '../../../src/checkpoint/store.ts';
 import type { UnreliableIo } from './unreliable-io.ts';
-import { diskOf, KEY, LOCAL, memoryOf, reopen, save, TARGET } from './world.ts';
+import { diskOf, KEY, LOCAL, memoryOf, reopen, STORE, save, TARGET } from './world.ts';
 
 /** A property that does not hold. */
-export class Violation extends Error {
+class Violation extends Error {
   override name = 'Violation';
 }
 
@@ -30,8 +30,14 @@ export async function inspect(io: UnreliableIo, { required, allowed = [] }: Expe
     demand([...required, ...allowed].includes(tag), `checkpoint ${tag} should not be there`);
   io.clockMs += 3_600_000;
   await store.sweep({ isWanted: () => false, olderThanMs: 60_000 });
-  const hidden = (await io.readdir(`/store/jobs`)).filter((name) => name.startsWith('.'));
-  demand(hidden.length === 0, `left in jobs after a sweep: ${hidden.join(' ')}`);
+  for (const path of [
+    `${STORE}/jobs`,
+    `${STORE}/jobs/slurm-4711/generations`,
+    `${STORE}/jobs/slurm-4711/claims`,
+  ]) {
+    const hidden = (await io.readdir(path).catch(() => [])).filter((name) => name.startsWith('.'));
+    demand(hidden.length === 0, `left in ${path} after a sweep: ${hidden.join(' ')}`);
+  }
   demand(sameTags(found, await tagsOf(store)), 'a sweep changed the generations');
   await save(store, 'next', 9);
   const next = await restorable(store);

@@ -27,12 +27,12 @@ export const TARGET: RestoreTarget = {
   machineTypes: ['pc-q35-7.2'],
   qemuVersion: '7.2.19',
 };
-export const EXTENTS: readonly Extent[] = [
+const EXTENTS: readonly Extent[] = [
   [0, 3000],
   [65_536, 5000],
   [131_072, 700],
 ];
-export const DISK_BYTES = 200_000;
+const DISK_BYTES = 200_000;
 
 export async function newWorld(): Promise<{ io: UnreliableIo; store: CheckpointStore }> {
   const io = new UnreliableIo();

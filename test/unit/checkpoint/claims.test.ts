@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 
 import { Claims } from '../../../src/checkpoint/claims.ts';
-import { CheckpointRefused, ClaimLost } from '../../../src/checkpoint/errors.ts';
+import { CheckpointRefused, ClaimLost, StoreUnavailable } from '../../../src/checkpoint/errors.ts';
 import { HOLDER_A, HOLDER_B } from '../../fault/store/scenarios.ts';
 import { KEY, newWorld, STORE } from '../../fault/store/world.ts';
 
@@ -85,6 +85,19 @@ describe('a claim', () => {
     rest?.();
     await expect(late).rejects.toThrow(ClaimLost);
     expect(await claims.current(KEY)).toMatchObject({ epoch: 3, holder: HOLDER_A });
+  });
+
+  it('is not lost because the store is not mounted', async () => {
+    const { io, claims } = await world();
+    const claim = await claims.acquire(KEY, HOLDER_A, 0);
+    await io.rename(STORE, '/elsewhere');
+    for (const asked of [
+      () => claims.isMine(claim),
+      () => claims.current(KEY),
+      () => claims.acquire(KEY, HOLDER_B, 1),
+      () => claims.release(claim),
+    ])
+      await expect(asked()).rejects.toThrow(StoreUnavailable);
   });
 
   it('that is damaged is named, not overtaken', async () => {

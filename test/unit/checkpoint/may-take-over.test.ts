@@ -24,7 +24,7 @@ describe('a job may be taken over', () => {
     ['whose node has booted since', { node: { kind: 'alive', stillMs: 0, bootId: 'boot-2' } }],
     ['whose node stands still for lease and margin', { node: still(75_000) }],
     ['of a node without a heartbeat', { node: { kind: 'still', stillMs: 75_000, bootId: undefined } }],
-    ['of ours from before we booted', { self: { host: 'n1', bootId: 'boot-2' } }],
+    ['of ours from before we booted', { self: { host: 'n1', bootId: 'boot-2' }, machineIsHere: true }],
     ['of ours without its machine', { self: { host: 'n1', bootId: 'boot-1' } }],
   ])('%s', (_, change) => {
     expect(ask(change)).toMatchObject({ allowed: true });

@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 
+import { StoreUnavailable } from '../../../src/checkpoint/errors.ts';
 import { Heartbeat } from '../../../src/checkpoint/heartbeat.ts';
 import { NodeWatch } from '../../../src/checkpoint/node-watch.ts';
 import type { UnreliableIo } from '../../fault/store/unreliable-io.ts';
@@ -84,6 +85,13 @@ describe('a node', () => {
     expect(await watch.observe('n1')).toEqual({ kind: 'released', bootId: 'boot-1' });
     await heart.beat();
     expect(await watch.observe('n1')).toMatchObject({ kind: 'alive' });
+  });
+
+  it('is not judged by a store that is not mounted', async () => {
+    await watchFor(20_000, () => heart.beat());
+    await io.rename(STORE, '/elsewhere');
+    await expect(watch.observe('n1')).rejects.toThrow(StoreUnavailable);
+    await expect(heart.beat()).rejects.toThrow(StoreUnavailable);
   });
 
   it('cannot be named so that it leaves its directory', async () => {
