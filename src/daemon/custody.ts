@@ -3,7 +3,7 @@ import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { type Claim, Claims } from '../checkpoint/claims.ts';
-import { isClaimLost } from '../checkpoint/errors.ts';
+import { ClaimLost, isClaimLost } from '../checkpoint/errors.ts';
 import { Heartbeat } from '../checkpoint/heartbeat.ts';
 import type { StoreIo } from '../checkpoint/io.ts';
 import { mayTakeOver, type TakeOver } from '../checkpoint/may-take-over.ts';
@@ -108,11 +108,11 @@ export class Custody {
     }
   }
 
-  /** Throws ClaimLost, or StoreUnavailable, when this node's right to the job is not certain. */
+  /** Throws ClaimLost when another node has the job by now, StoreUnavailable when that is not certain. */
   async confirm(job: Job): Promise<void> {
     const claim = this.#held.get(job);
     if (!claim || !(await this.#claims.isMine(claim)))
-      throw new NodeUnfit(`${formatKey(job.key)}: another node has claimed this job`, { wholeNode: false });
+      throw new ClaimLost(`${formatKey(job.key)}: another node has claimed this job`);
   }
 
   /** Lets the next have the job at once. Never throws: a claim that cannot be released now is overtaken after the lease. */

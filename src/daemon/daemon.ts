@@ -21,6 +21,7 @@ import { discard, discardForgotten } from './discard.ts';
 import { execute } from './execute.ts';
 import { Guest } from './guest.ts';
 import { NodeHealth } from './health.ts';
+import { holdSignal } from './hold-signal.ts';
 import { HookServer } from './hook-server.ts';
 import type { Job } from './job.ts';
 import { JobTable } from './job-table.ts';
@@ -224,6 +225,7 @@ export class Daemon implements Node {
       decideRelay: (request) => decideRelay(job, this.config.storage, request, job.shims.get(request.parent)),
       sayNotStarted: job.scheduler.sayNotStarted,
       isForMainOnly: job.scheduler.isForMainOnly,
+      onSignal: (signal) => holdSignal(job, signal),
       stepOpened: () => void job.dispatch({ type: 'step-opened' }),
       stepEnded: () => void job.dispatch({ type: 'step-ended' }),
       silent: (reason) => void job.dispatch({ type: 'machine-lost', reason }),

@@ -9,6 +9,7 @@ const ASK_TIMEOUT_MS = 10_000;
 /** Stops all vCPUs of a job: nothing of it runs, nothing is lost. */
 export async function freeze(node: Node, job: Job): Promise<void> {
   const begun = performance.now();
+  job.resources.guest?.asleep();
   await node.context.hypervisor.suspend(domainOf(job));
   job.frozenSinceMs ??= begun;
   job.log.info('frozen', { ms: Math.round(performance.now() - begun) });

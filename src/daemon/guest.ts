@@ -7,12 +7,14 @@ import type {
   SetupDocument,
   SetupResult,
 } from '../guest/protocol/machine-documents.ts';
+import type { KeptOutput } from '../guest/protocol/move-documents.ts';
 import type { StartDocument } from '../guest/protocol/start-document.ts';
 import { type Captured, CapturePeer } from '../guest/sessions/capture.ts';
+import type { MovedState } from '../guest/sessions/moved.ts';
 import type { SessionPeer } from '../guest/sessions/peer.ts';
 import type { RelayDecision, RelayRequest } from '../guest/sessions/relays.ts';
-import { SessionRouter } from '../guest/sessions/router.ts';
-import type { SayNotStarted } from '../guest/sessions/step.ts';
+import { type SessionInfo, SessionRouter } from '../guest/sessions/router.ts';
+import type { SayNotStarted, StepOrigin } from '../guest/sessions/step.ts';
 import type { Log } from './log.ts';
 
 /** SIGKILL, for sessions whose shim is gone. */
@@ -34,6 +36,8 @@ export interface GuestOptions {
   readonly sayNotStarted: SayNotStarted | undefined;
   /** Signals that the scheduler means for a step's main process alone. */
   readonly isForMainOnly: ((step: string, signal: number) => boolean) | undefined;
+  /** Asked for every signal that reaches a shim: `hold` keeps it until `releaseSignals`. */
+  readonly onSignal: (signal: number) => 'pass' | 'hold';
   readonly stepOpened: () => void;
   readonly stepEnded: () => void;
   /** The agent gave no sign of life for too long. */
@@ -54,6 +58,8 @@ export class Guest {
   #lastSignMs = performance.now();
   #unclaimedSinceMs = new Map<bigint, number>();
   #open = 0;
+  /** The machine stands still: its agent gives no sign of life, and no step of it is to be ended. */
+  #asleep = false;
 
   constructor(options: GuestOptions) {
     this.#options = options;
@@ -63,6 +69,7 @@ export class Guest {
       decideRelay: options.decideRelay,
       sayNotStarted: options.sayNotStarted,
       isForMainOnly: options.isForMainOnly,
+      onSignal: (_session, _name, signal) => options.onSignal(signal),
     });
     this.#link.on('up', () => {
       this.#lastSignMs = performance.now();
@@ -113,8 +120,58 @@ export class Guest {
     return this.#link.resize(document, options);
   }
 
-  openStep(id: bigint, name: string, start: StartDocument, peer: SessionPeer): void {
-    this.#router.open(id, name, start, peer);
+  /** The machine is about to stand still. */
+  asleep(): void {
+    this.#asleep = true;
+  }
+
+  /** The machine goes on; its clock has stood still. */
+  awake(): void {
+    this.#asleep = false;
+    this.#lastSignMs = performance.now();
+    this.#link.setClock();
+  }
+
+  /** What a machine is told that was restored: the time, and randomness of its own. */
+  wake(options: RequestOptions): Promise<SetupResult> {
+    return this.#link.wake(
+      { clockNs: BigInt(Date.now()) * 1_000_000n, seed: randomBytes(32), hosts: undefined },
+      options,
+    );
+  }
+
+  /** The job may run on for so long without another word. */
+  lease(milliseconds: number): void {
+    this.#link.lease(milliseconds);
+  }
+
+  /** Signals that were held are handed on, or forgotten. */
+  releaseSignals(deliver: boolean): void {
+    this.#router.releaseSignals(deliver);
+  }
+
+  sessions(): readonly SessionInfo[] {
+    return this.#router.sessions();
+  }
+
+  /** Ends the shims of a frozen machine; what they and the relayed commands had done by then. Once. */
+  move(): Promise<MovedState> {
+    return this.#router.move();
+  }
+
+  /** The sessions with which a restored machine comes: before its link is up. */
+  resume(state: MovedState): void {
+    this.#router.resume(state);
+  }
+
+  /** A shim whose step goes on from a checkpoint. */
+  resumeStep(id: bigint, name: string, peer: SessionPeer, kept: readonly KeptOutput[]): void {
+    this.#router.attachResumed(id, name, peer, kept);
+    this.#begun();
+  }
+
+  openStep(id: bigint, name: string, start: StartDocument, peer: SessionPeer, origin: StepOrigin): void {
+    this.#router.open(id, name, start, peer, origin);
     this.#begun();
   }
 
@@ -179,7 +236,7 @@ export class Guest {
     const timer = setTimeout(() => {
       this.#timers.delete(timer);
       const info = this.#router.sessions().find((entry) => entry.session === session);
-      if (!info || info.peerPid !== undefined) return;
+      if (!info || info.peerPid !== undefined || this.#asleep) return;
       this.#log.info(`the shim ${pid} of step ${info.name || session} is gone: ending the step`);
       this.#router.kill(session, SIGKILL);
       this.#router.discard(session);
@@ -208,6 +265,7 @@ export class Guest {
 
   #look(): void {
     const { silentAfterMs } = this.#options;
+    if (this.#asleep) return;
     if (performance.now() - this.#lastSignMs > silentAfterMs) {
       clearInterval(this.#watch);
       this.#options.silent(

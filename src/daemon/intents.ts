@@ -8,7 +8,7 @@ import type { SavedSessions } from './moved-sessions.ts';
  * What a save has learned that nobody could tell a second time: the shims are gone once they have said how far they were. On disk before libvirt is asked for anything, so
  * that a caddisd which is started in the middle of a save can do it over.
  */
-const intentSchema = manifestSchema.pick({ sessions: true, relays: true });
+const intentSchema = manifestSchema.pick({ sessions: true, relays: true, forget: true });
 
 export async function writeIntent(stateDir: string, machine: string, sessions: SavedSessions): Promise<void> {
   const path = intentPath(stateDir, machine);

@@ -14,6 +14,7 @@ import type { MachineFacts } from '../vm/metadata.ts';
 import type { Guest } from './guest.ts';
 import type { KeptFile } from './kept-output.ts';
 import type { Log } from './log.ts';
+import type { SavedSessions } from './moved-sessions.ts';
 import type { MachinePlaces } from './places.ts';
 
 /** What a job holds on this node, filled in as its start goes on; whatever is set is given back at its end. */
@@ -56,6 +57,8 @@ export class Job {
   readonly startMs: Record<string, number> = {};
   /** Base boot, or the checkpoint it was restored from. */
   bootPath: 'base' | 'restore' = 'base';
+  /** Steps with which a restored machine came and that no client has claimed yet. */
+  cameWith: SavedSessions['sessions'] = [];
   /** Output of earlier runs that waits for its step to take it over. */
   kept: readonly KeptFile[] = [];
   /** Of a save or restore that is under way. */

@@ -20,8 +20,7 @@ export async function letShimsGo(job: Job): Promise<SavedSessions> {
   if (!guest) throw new CaddisError('the job has no machine any more');
   const files = new Map<bigint, readonly (string | undefined)[]>();
   for (const { session, peerPid } of guest.sessions())
-    if (peerPid !== undefined)
-      files.set(session, await Promise.all([1, 2].map((fd) => fileOf(peerPid, fd))));
+    if (peerPid !== undefined) files.set(session, await Promise.all([1, 2].map((fd) => fileOf(peerPid, fd))));
   return toSaved(await guest.move(), files);
 }
 

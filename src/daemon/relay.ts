@@ -55,6 +55,8 @@ export async function decideRelay(
   const shared = await isDirectory(call.cwd);
   const cwd = shared ? call.cwd : FALLBACK_DIRECTORY;
   const env = relayEnvironment(call.env, shim?.env);
+  // Steps that the command starts are told from others by it, also after the machine has moved.
+  if (rule.startsStep) env.CADDIS_RELAY = `${request.session}`;
   // The command itself cannot stand there; the step that it starts can, in this job's machine.
   if (!shared && rule.startsStep) env.CADDIS_CWD = call.cwd;
   job.log.debug(`relayed: ${argv.join(' ')}`);

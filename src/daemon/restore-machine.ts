@@ -14,6 +14,7 @@ import { qemuProcess } from '../vm/qemu-process.ts';
 import { retargetXml } from '../vm/retarget.ts';
 import type { Checkpoints } from './checkpoints.ts';
 import type { Job } from './job.ts';
+import { fromSaved, type SavedSessions } from './moved-sessions.ts';
 import { createPlaces, recordQemu } from './places.ts';
 import { grow, type NodeContext, stopwatch } from './start-machine.ts';
 
@@ -85,12 +86,18 @@ export async function restoreMachine(
 }
 
 /** Lets a restored machine run, and gives it the time and what has changed of its request since. */
-export async function wakeMachine(context: NodeContext, job: Job, signal: AbortSignal): Promise<void> {
+export async function wakeMachine(
+  context: NodeContext,
+  job: Job,
+  came: SavedSessions,
+  signal: AbortSignal,
+): Promise<void> {
   const { domain } = job.resources;
   if (!domain) throw new NodeUnfit('the restored machine is gone', { wholeNode: false });
   const lap = stopwatch(job.startMs);
   const guest = context.connectGuest(job);
   job.resources.guest = guest;
+  guest.resume(fromSaved(came));
   await context.hypervisor.resume(domain);
   await guest.up(WAKE_TIMEOUT_MS, signal).catch((error: unknown) => {
     throw new NodeUnfit(`the restored guest's agent does not answer: ${messageOf(error)}`, {

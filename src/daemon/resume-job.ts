@@ -39,7 +39,8 @@ export async function goOn(
   await restoreMachine(context, checkpoints, job, generation, signal);
   // Before the scheduler opens the output files of the new run.
   job.kept = await keepOutput(job, manifest.sessions);
-  await wakeMachine(context, job, signal);
+  job.cameWith = manifest.sessions;
+  await wakeMachine(context, job, manifest, signal);
 }
 
 /** True when another checkpoint, or a fresh start, may still serve the job. */

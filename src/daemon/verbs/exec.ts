@@ -1,11 +1,14 @@
 import type { StartDocument } from '../../guest/protocol/start-document.ts';
 import { startOfStep } from '../../guest/protocol/start-document.ts';
 import { stepSessionId } from '../../guest/sessions/session-id.ts';
+import type { StepOrigin } from '../../guest/sessions/step.ts';
 import { CaddisError } from '../../model/errors.ts';
 import type { Identity } from '../../model/identity.ts';
 import type { HookCall, StepPlan } from '../../model/job.ts';
+import type { Guest } from '../guest.ts';
 import type { HookClient } from '../hook-server.ts';
 import type { Job } from '../job.ts';
+import { keptOutputs } from '../moved-sessions.ts';
 import { readCarried, vcpusOf } from '../step-open.ts';
 
 /** A step: started in the job's machine, or attached to again by a shim that lost its connection. */
@@ -17,12 +20,15 @@ export async function exec(job: Job, call: HookCall, client: HookClient): Promis
     guest.attachStep(call.session, job.scheduler.readStep(call).name, client.peer);
     return;
   }
-  const plan = inGuestDirectory(job.scheduler.readStep(call));
+  const said = job.scheduler.readStep(call);
+  const origin = originOf(said);
+  const plan = withoutOurs(said);
+  if (resume(job, guest, plan, origin, call, client)) return;
   const files = await readCarried(plan, job.scheduler.spoolDirs, job.identity);
   const id = stepSessionId(job.machine, call.pid);
   if (plan.name === 'batch' && call.cpus.length > 0) job.hostCpus ??= call.cpus;
   job.shims.set(id, call);
-  guest.openStep(id, plan.name, stepStart(job, plan, call, job.identity, files), client.peer);
+  guest.openStep(id, plan.name, stepStart(job, plan, call, job.identity, files), client.peer, origin);
   job.log.debug(`step ${plan.name} is session ${id}`, { pid: call.pid });
 }
 
@@ -57,13 +63,46 @@ export function shell(job: Job, call: HookCall, client: HookClient, identity: Id
     plan.name,
     stepStart(job, plan, call, identity, []),
     client.peer,
+    {},
   );
 }
 
-/** A step that was launched from a directory which only the guest has: relay.ts leaves it in the environment. */
-function inGuestDirectory(plan: StepPlan): StepPlan {
-  const { CADDIS_CWD, ...env } = plan.env;
-  return CADDIS_CWD === undefined ? plan : { ...plan, env, cwd: CADDIS_CWD };
+/** A step that came with the machine from another host: its new client goes on where the last one stood. */
+function resume(
+  job: Job,
+  guest: Guest,
+  plan: StepPlan,
+  { relay, task }: StepOrigin,
+  call: HookCall,
+  client: HookClient,
+): boolean {
+  const found = job.cameWith.find((saved) =>
+    relay === undefined
+      ? saved.relay === undefined && saved.name === plan.name
+      : saved.relay === `${relay}` && saved.task === task,
+  );
+  if (!found) return false;
+  // Once: a second step of that name is a new one.
+  job.cameWith = job.cameWith.filter((saved) => saved !== found);
+  const id = BigInt(found.session);
+  job.shims.set(id, call);
+  guest.resumeStep(id, plan.name, client.peer, keptOutputs(found, job.kept));
+  job.log.info(`step ${plan.name} goes on`, { session: found.session });
+  return true;
+}
+
+/** Which relayed command started a step, and which of its tasks it is: the command's environment comes back in its steps. */
+function originOf({ env }: StepPlan): StepOrigin {
+  const relay = /^\d{1,20}$/.test(env.CADDIS_RELAY ?? '') ? BigInt(env.CADDIS_RELAY as string) : undefined;
+  if (relay === undefined) return {};
+  const task = /^\d{1,9}$/.test(env.SLURM_PROCID ?? '') ? Number(env.SLURM_PROCID) : undefined;
+  return { relay, ...(task === undefined ? {} : { task }) };
+}
+
+/** What relay.ts leaves in the environment of a command is for us, not for the steps that it starts: a directory that only the guest has, and the command's own number. */
+function withoutOurs(plan: StepPlan): StepPlan {
+  const { CADDIS_CWD, CADDIS_RELAY: _, ...env } = plan.env;
+  return { ...plan, env, cwd: CADDIS_CWD ?? plan.cwd };
 }
 
 function stepStart(

@@ -124,10 +124,14 @@ export function manifestOf(tag: string, epoch = 1): Manifest {
       {
         session: '2',
         parent: '1',
-        call: { argv: ['srun'] },
-        streams: [{ stream: 'stdin', offset: '0', base64: 'aGk=' }],
+        call: 'aGk=',
+        started: true,
+        stdinAccepted: '0',
+        stdout: { acknowledged: '3', base64: 'aGk=' },
+        stderr: { acknowledged: '0', base64: '' },
       },
     ],
+    forget: [],
     totals: { frozenMs: 0, ranMs: 1000 },
   };
 }
