@@ -27,7 +27,10 @@ export async function hello(lab: Lab, system: BatchSystem, timeline: Timeline): 
   const result = await runBatch(lab, system, 'vm', { script, options, timeoutMs: 120_000 });
   timeline.output(result.stdout);
   const host = (await readFile('/proc/sys/kernel/osrelease', 'utf8')).trim();
-  timeline.claim(/pid 1 +caddis-init/.test(result.stdout), 'it ran in a machine of its own: PID 1 is caddis-init');
+  timeline.claim(
+    /pid 1 +caddis-init/.test(result.stdout),
+    'it ran in a machine of its own: PID 1 is caddis-init',
+  );
   timeline.claim(!result.stdout.includes(host), `its kernel is not the node's (${host})`);
   timeline.claim(result.exitCode === 7, `the scheduler saw its exit status ${result.exitCode}`);
 }
