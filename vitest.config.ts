@@ -16,16 +16,6 @@ export default defineConfig({
           retry: 1,
         },
       },
-      {
-        // Written and useful, but not yet seen green from end to end on a quiet lab: `npm run test:extended`, with the lab up.
-        test: {
-          name: 'extended',
-          include: ['test/integration/**/*.extended.ts'],
-          fileParallelism: false,
-          testTimeout: 240_000,
-          hookTimeout: 120_000,
-        },
-      },
     ],
   },
 });

@@ -98,7 +98,7 @@ async function sweep(node: Node): Promise<void> {
     const ports = node.jobs
       .all()
       .flatMap(({ facts: { tap, mac, address } }) => (tap && mac && address ? [{ tap, mac, address }] : []));
-    await installAntiSpoof(ports);
+    await installAntiSpoof(ports, node.config.network.outbound_kilobytes_per_second);
   }
   await sweepFiles(node);
 }

@@ -12,6 +12,7 @@ import { type Hypervisor, unfit } from '../vm/hypervisor.ts';
 import { metadataXml } from '../vm/metadata.ts';
 import { claimAddress, macOf, parseRange } from '../vm/network/addresses.ts';
 import { allowPort, tapName } from '../vm/network/anti-spoof.ts';
+import { throttleInbound } from '../vm/network/throttle.ts';
 import { qemuProcess } from '../vm/qemu-process.ts';
 import { createScratch } from '../vm/scratch.ts';
 import { type Acceleration, type BaseShape, domainXml } from '../vm/shape.ts';
@@ -260,9 +261,8 @@ async function plugDevices({ config, hypervisor }: NodeContext, job: Job): Promi
       bridge: config.network.bridge,
       mac,
       tap,
-      inboundKilobytesPerSecond: config.network.inbound_kilobytes_per_second,
-      outboundKilobytesPerSecond: config.network.outbound_kilobytes_per_second,
     });
+    await throttleInbound(tap, config.network.inbound_kilobytes_per_second);
   } catch (error) {
     if (isNodeUnfit(error)) throw error;
     throw unfit('libvirt could not plug in a device', error);

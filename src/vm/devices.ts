@@ -25,18 +25,12 @@ export interface NicOptions {
   readonly mac: string;
   /** Name of the tap device on the host, at most 15 characters (IFNAMSIZ - 1). */
   readonly tap: string;
-  /** Kilobytes per second; 0 = no limit. From the guest's view: inbound is what it receives. */
-  readonly inboundKilobytesPerSecond: number;
-  readonly outboundKilobytesPerSecond: number;
 }
 
 export function nicXml(nic: NicOptions): string {
-  const side = (name: string, rate: number) => (rate > 0 ? `<${name} average='${rate}'/>` : '');
-  const bandwidth =
-    side('inbound', nic.inboundKilobytesPerSecond) + side('outbound', nic.outboundKilobytesPerSecond);
   return (
     `<interface type='bridge'><mac address='${nic.mac}'/><source bridge='${escapeXml(nic.bridge)}'/><target dev='${escapeXml(nic.tap)}'/>` +
-    `<model type='virtio'/><rom enabled='no'/>${bandwidth ? `<bandwidth>${bandwidth}</bandwidth>` : ''}</interface>`
+    `<model type='virtio'/><rom enabled='no'/></interface>`
   );
 }
 

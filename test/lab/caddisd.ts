@@ -1,4 +1,4 @@
-import { mkdir, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ensureImage } from '../../src/guest/image/ensure.ts';
 import { labRecipe } from '../../src/guest/image/lab-image.ts';
@@ -34,7 +34,10 @@ export const caddisd: LabCaddisd = {
 /** Starts caddisd on one host; returns when its root socket answers. `extra` is more TOML, for tests of single settings. */
 export async function startOn(lab: Lab, host: LabHost, extra = ''): Promise<void> {
   const path = configPath(lab, host);
-  await mkdir(join(lab.paths.root, 'scratch', host.name), { recursive: true });
+  const scratch = join(lab.paths.root, 'scratch', host.name);
+  await mkdir(scratch, { recursive: true });
+  // As caddisd makes it where it is not there yet: nobody lists the names of others' machines.
+  await chmod(scratch, 0o711);
   await writeFile(path, mergeTables(configText(lab, host), extra));
   await startDaemon(host, NAME, [process.execPath, BUNDLE, '--config', path]);
   await untilReady(host, NAME, () => answers(host), 30_000);

@@ -8,9 +8,10 @@ const TABLE = 'caddis';
  * Bridge rules of a node: a frame that enters from a machine's tap passes only with the MAC and IPv4 address that the machine was given; everything but IPv4 and
  * ARP is dropped there (no IPv6, no VLAN tags). One set element per machine, so that adding one does not touch the others.
  */
-const RULES = `
+const rules = (outboundKilobytesPerSecond: number) => `
 table bridge ${TABLE} {
   set machines { type ifname . ether_addr . ipv4_addr; }
+  set senders { type ifname; flags dynamic; }
   chain from_guest {
     ether type ip iifname . ether saddr . ip saddr @machines accept
     arp operation { request, reply } iifname . arp saddr ether . arp saddr ip @machines accept
@@ -18,6 +19,7 @@ table bridge ${TABLE} {
   }
   chain prerouting {
     type filter hook prerouting priority -300; policy accept;
+    ${throttle(outboundKilobytesPerSecond)}
     iifname "cad-*" jump from_guest
   }
 }
@@ -29,11 +31,26 @@ export interface GuestPort {
   readonly address: string;
 }
 
-/** Installs the table afresh with the ports of the machines that run. Throws NodeUnfit when nft refuses: without the rules no machine may have a NIC. */
-export async function installAntiSpoof(ports: readonly GuestPort[]): Promise<void> {
+/** One bucket for each tap: what is above the rate is dropped, and TCP slows down. */
+function throttle(kilobytesPerSecond: number): string {
+  if (kilobytesPerSecond === 0) return '';
+  const limit = `limit rate over ${kilobytesPerSecond} kbytes/second burst ${Math.max(kilobytesPerSecond, 128)} kbytes`;
+  return `iifname "cad-*" update @senders { iifname ${limit} } drop`;
+}
+
+/**
+ * Installs the table afresh with the ports of the machines that run, and with a bound on what each may send (0 = none). Throws NodeUnfit when nft refuses: without the
+ * rules no machine may have a NIC.
+ */
+export async function installAntiSpoof(
+  ports: readonly GuestPort[],
+  outboundKilobytesPerSecond: number,
+): Promise<void> {
   const elements =
     ports.length > 0 ? `add element bridge ${TABLE} machines { ${ports.map(element).join(', ')} }` : '';
-  await nft(`table bridge ${TABLE}\ndelete table bridge ${TABLE}\n${RULES}\n${elements}\n`);
+  await nft(
+    `table bridge ${TABLE}\ndelete table bridge ${TABLE}\n${rules(outboundKilobytesPerSecond)}\n${elements}\n`,
+  );
 }
 
 /** Lets one more machine through. To be called before its NIC exists. */

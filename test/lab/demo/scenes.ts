@@ -27,7 +27,10 @@ export async function hello(lab: Lab, system: BatchSystem, timeline: Timeline): 
   const result = await runBatch(lab, system, 'vm', { script, options, timeoutMs: 120_000 });
   timeline.output(result.stdout);
   const host = (await readFile('/proc/sys/kernel/osrelease', 'utf8')).trim();
-  timeline.claim(/pid 1 +init/.test(result.stdout), 'it ran in a machine of its own: PID 1 is caddis-init');
+  timeline.claim(
+    /pid 1 +caddis-init/.test(result.stdout),
+    'it ran in a machine of its own: PID 1 is caddis-init',
+  );
   timeline.claim(!result.stdout.includes(host), `its kernel is not the node's (${host})`);
   timeline.claim(result.exitCode === 7, `the scheduler saw its exit status ${result.exitCode}`);
 }
@@ -106,11 +109,11 @@ export async function terminal(lab: Lab, system: BatchSystem, timeline: Timeline
   timeline.happened(`alice: ${command}`);
   const shown = await atTerminal(lab, command, [
     { after: /[$#] $/, text: 'tty; echo "pid 1 is $(cat /proc/1/comm)"\n' },
-    { after: /pid 1 is \w+\s[\s\S]*[$#] $/, text: 'exit 5\n' },
+    { after: /pid 1 is \S+\s[\s\S]*[$#] $/, text: 'exit 5\n' },
   ]);
   timeline.output(shown);
   timeline.claim(/\/dev\/pts\/\d+/.test(shown), 'the shell has a terminal');
-  timeline.claim(shown.includes('pid 1 is init'), 'and it is inside the machine');
+  timeline.claim(shown.includes('pid 1 is caddis-init'), 'and it is inside the machine');
 }
 
 async function lines(directory: string): Promise<string[]> {

@@ -2,7 +2,7 @@ import { XMLParser, XMLValidator } from 'fast-xml-parser';
 import { describe, expect, it } from 'vitest';
 
 import { GiB, MiB } from '../../../src/model/units.ts';
-import { nicXml, requestedMemory, requestMemoryXml, scratchDiskXml } from '../../../src/vm/devices.ts';
+import { requestedMemory, requestMemoryXml, scratchDiskXml } from '../../../src/vm/devices.ts';
 import { type MachineFacts, metadataXml, parseMetadata } from '../../../src/vm/metadata.ts';
 import { type BaseShape, domainXml, type MachinePlaces } from '../../../src/vm/shape.ts';
 
@@ -103,10 +103,6 @@ describe('devices', () => {
     expect(
       scratchDiskXml('/s/a.img', 'scratch', { readBytesPerSecond: 0, writeBytesPerSecond: 5 }),
     ).toContain('<iotune><write_bytes_sec>5</write_bytes_sec></iotune>');
-    const nic = { bridge: 'br0', mac: '52:54:0a:4d:00:64', tap: 'cad-0123456789' };
-    expect(nicXml({ ...nic, inboundKilobytesPerSecond: 10, outboundKilobytesPerSecond: 0 })).toContain(
-      "<bandwidth><inbound average='10'/></bandwidth>",
-    );
   });
 
   it('asks for whole blocks of virtio-mem and keeps the rest of the element', () => {

@@ -86,8 +86,8 @@ describe('a node cannot make machines', { timeout: 300_000 }, () => {
   });
 
   it.each([
-    ['scratch disks', '[scratch]\ndir = "/proc/nowhere"\n', /caddis: .*scratch/],
-    ['address claims', '[network]\nclaims_dir = "/proc/nowhere"\n', /caddis: .*claim|cannot write/],
+    ['scratch disks', '[scratch]\ndir = "/dev/null/nowhere"\n', /caddis: .*scratch/],
+    ['address claims', '[network]\nclaims_dir = "/dev/null/nowhere"\n', /caddis: .*claim|cannot write/],
   ])('the directory of the %s cannot be written', async (_, extra, reason) => {
     await outAndBack(async () => {
       await restartCaddisd(lab, node, 'TERM', extra);
