@@ -132,10 +132,12 @@ static void disconnected(struct client *c)
 /* The first frame of the session after an OPEN, mostly OPENED: tells its id. */
 static void opened(struct client *c, const struct frame *f)
 {
+	int resumes = f->type == F_OPENED && (f->flags & OPENED_RESUMES);
+
 	if (c->stdio.session && c->stdio.session != f->session)
 		stdio_replaced(&c->stdio, f->session);
 	else
-		stdio_opened(&c->stdio, f->session, c->stdio.session != 0 || c->opens > 1);
+		stdio_opened(&c->stdio, f->session, c->stdio.session != 0 || c->opens > 1, resumes);
 	c->phase = RUNNING;
 	tlv_free(&c->document);
 	if (!c->o->is_step)
@@ -209,17 +211,22 @@ static void on_signal(struct client *c, int number)
 
 static int earlier(int a, int b) { return a < 0 || (b >= 0 && b < a) ? b : a; }
 
+/* Told how far we came: the session is another's. (A break of the connection is found by reading, after the queue was emptied.) */
+static int has_told(const struct client *c) { return stdio_moved(&c->stdio) && c->channel.fd >= 0 && !channel_queued(&c->channel); }
+
 static int timeout(const struct client *c)
 {
 	int64_t wait = c->next_try_ms - clock_ms();
 	int ms = earlier(stdio_timeout(&c->stdio), relayed_timeout(&c->relayed));
 
+	if (has_told(c))
+		return 0;
 	return c->channel.fd < 0 ? earlier(ms, wait > 0 ? (int)(wait < 60000 ? wait : 60000) : 0) : ms;
 }
 
 static void turn(struct client *c)
 {
-	int gone = 0, number;
+	int gone = 0, told = has_told(c), number;
 
 	c->set.count = 0;
 	c->signal_place = pollset_add(&c->set, c->signal_fd, POLLIN);
@@ -237,6 +244,8 @@ static void turn(struct client *c)
 	}
 	if (gone && !c->done)
 		disconnected(c);
+	if (told && !gone)
+		c->done = 1; /* silently, with status 0 */
 	stdio_work(&c->stdio, &c->set);
 	relayed_work(&c->relayed, &c->set);
 }

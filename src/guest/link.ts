@@ -8,13 +8,15 @@ import { newGeneration, Port, type PortNumber } from './protocol/hello.ts';
 import {
   encodeResize,
   encodeSetup,
+  encodeWake,
   type GuestPressure,
   parsePressure,
   type ResizeDocument,
   type SetupDocument,
   type SetupResult,
+  type WakeDocument,
 } from './protocol/machine-documents.ts';
-import { FrameType, LogLevels, ProtocolError } from './protocol/types.ts';
+import { FrameType, LogLevels, PauseFlag, ProtocolError } from './protocol/types.ts';
 
 type GuestLogLevel = (typeof LogLevels)[number];
 
@@ -51,6 +53,16 @@ export interface SessionLink {
 export interface RequestOptions {
   readonly timeoutMs: number;
   readonly signal?: AbortSignal;
+}
+
+/** What a guest does while its machine is saved or copied; nothing at all: its job goes on. */
+export interface PauseFlags {
+  /** Freeze the job's processes, and wait for it: at most 2 s. */
+  readonly freeze?: boolean;
+  /** Write the scratch disk's file system out. */
+  readonly sync?: boolean;
+  /** Give up clean caches, which an older image would have wrong. */
+  readonly dropCaches?: boolean;
 }
 
 /** Reconnects are cheap (3-5 ms, facts/vm.md): begin quickly, and do not spin when QEMU is gone or a guest misbehaves. */
@@ -138,6 +150,30 @@ export class GuestLink extends EventEmitter<GuestLinkEvents> implements SessionL
   /** Brings plugged CPUs and memory into use. Rejects as `setup` does. */
   resize(document: ResizeDocument, options: RequestOptions): Promise<SetupResult> {
     return this.#ask(FrameType.Resize, encodeResize(document), options);
+  }
+
+  /**
+   * Stops the job, or with no flag lets it go on. Rejects as `setup` does; what a PAUSE that failed had frozen goes on. A newer one takes the place of one that
+   * is not done: that one rejects.
+   */
+  pause(flags: PauseFlags, options: RequestOptions): Promise<SetupResult> {
+    const { id, answer } = this.#requests.setup(options);
+    const bits =
+      (flags.freeze ? PauseFlag.Freeze : 0) |
+      (flags.sync ? PauseFlag.Sync : 0) |
+      (flags.dropCaches ? PauseFlag.Drop : 0);
+    this.#sendNow(frameOf({ type: FrameType.Pause, session: id, flags: bits }));
+    return answer;
+  }
+
+  /** Tells a restored machine where it is. Rejects as `setup` does. */
+  wake(document: WakeDocument, options: RequestOptions): Promise<SetupResult> {
+    return this.#ask(FrameType.Wake, encodeWake(document), options);
+  }
+
+  /** Lets the job run for `ms` from now: without another lease the guest freezes it then. 0 ends leasing. */
+  lease(ms: number): void {
+    this.#sendNow(frameOf({ type: FrameType.Lease, offset: BigInt(ms) }));
   }
 
   /** Round trip over the control port, in milliseconds. */

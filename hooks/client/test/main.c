@@ -66,6 +66,7 @@ int main(int argc, char **argv)
 	run("call", test_call);
 	run("terminal", test_terminal);
 	run("relay", test_relay);
+	run("move", test_move);
 	printf("%d passed, %d failed\n", checks_passed, checks_failed);
 	return checks_failed != 0;
 }

@@ -8,6 +8,7 @@ void test_streams(void);
 void test_call(void);
 void test_terminal(void);
 void test_relay(void);
+void test_move(void);
 /* `client-test generate BYTES` writes them, `client-test verify BYTES` reads exactly them: the same endless sequence. */
 int helper(const char *what, const char *bytes);
 uint8_t pattern(uint64_t position);

@@ -81,7 +81,8 @@ static void on_up(void *user)
 {
 	struct agent *a = user;
 
-	a->result_sent = 0;
+	for (size_t i = 0; i < TASKS; i++)
+		a->tasks[i].sent = 0;
 	a->pressure_at_ms = 0;
 	relay_up(a->relay);
 }
@@ -94,15 +95,27 @@ static void on_down(void *user)
 	processes_detach_all(a->processes);
 }
 
+static const char *job_group(int guest)
+{
+#ifdef CADDIS_TEST
+	if (!guest)
+		return getenv("CADDIS_TEST_GROUP");
+#endif
+	return guest ? SESSIONS_GROUP : NULL;
+}
+
 int agent_init(struct agent *a, int guest)
 {
 	struct link_events events = { a, on_frame, on_up, on_down };
-	struct process_host host = { a, send_for_processes, log_for_processes, guest ? SESSIONS_GROUP : NULL, SESSIONS_GUEST };
+	struct process_host host = { a, send_for_processes, log_for_processes, job_group(guest), SESSIONS_GUEST };
 	sigset_t set;
 
 	memset(a, 0, sizeof *a);
 	a->guest = guest;
-	a->kernel_log = a->worker_result = -1;
+	a->freezer.group = job_group(guest);
+	a->kernel_log = -1;
+	for (size_t i = 0; i < TASKS; i++)
+		a->tasks[i].out = -1;
 	sigemptyset(&set);
 	sigaddset(&set, SIGCHLD);
 	sigaddset(&set, SIGIO);
@@ -120,8 +133,7 @@ static void reap(struct agent *a)
 	pid_t pid;
 
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
-		if (!processes_child(a->processes, pid, status) && pid == a->worker)
-			a->worker = 0;
+		processes_child(a->processes, pid, status);
 }
 
 static void on_signals(struct agent *a)
@@ -148,9 +160,11 @@ static void on_oom(void *user, pid_t pid, const char *name)
 
 static int timeout(const struct agent *a)
 {
-	int t = processes_timeout(a->processes);
+	int waits[] = { processes_timeout(a->processes), lease_timeout(a), pause_timeout(a) }, t = TURN_MS;
 
-	return t >= 0 && t < TURN_MS ? t : TURN_MS;
+	for (size_t i = 0; i < sizeof waits / sizeof *waits; i++)
+		t = waits[i] >= 0 && waits[i] < t ? waits[i] : t;
+	return t;
 }
 
 void agent_run(struct agent *a)
@@ -158,12 +172,13 @@ void agent_run(struct agent *a)
 	struct pollset set = { 0 };
 
 	while (!a->leaving) {
-		size_t signals, log, worker;
+		size_t signals, log;
 
 		set.count = 0;
 		signals = pollset_add(&set, a->signals, POLLIN);
 		log = pollset_add(&set, a->kernel_log, POLLIN);
-		worker = pollset_add(&set, a->worker_result, POLLIN);
+		for (size_t i = 0; i < TASKS; i++)
+			task_watch(&a->tasks[i], &set);
 		link_watch(&a->link, &set);
 		processes_watch(a->processes, &set);
 		relay_watch(a->relay, &set);
@@ -174,12 +189,14 @@ void agent_run(struct agent *a)
 			kernel_log_read(a->kernel_log, on_oom, a);
 		if (pollset_events(&set, signals))
 			on_signals(a);
-		if (pollset_events(&set, worker))
-			machine_worker_said(a);
+		for (size_t i = 0; i < TASKS; i++)
+			task_work(&a->tasks[i], &set);
 		link_probe(&a->link);
 		link_work(&a->link, &set);
 		relay_work(a->relay, &set);
 		processes_work(a->processes, &set);
+		lease_work(a);
+		pause_work(a);
 		machine_say(a);
 		link_flush(&a->link);
 	}

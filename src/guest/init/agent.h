@@ -3,25 +3,30 @@
 #define CADDIS_AGENT_H
 
 #include "document.h"
+#include "freeze.h"
+#include "lease.h"
 #include "link.h"
+#include "pause.h"
 #include "process.h"
+#include "task.h"
 
 struct relay;
+
+/* SETUP and RESIZE share one: the second needs what the first makes. */
+enum { TASK_SETUP, TASK_PAUSE, TASK_WAKE, TASKS };
 
 struct agent {
 	int guest; /* 1: PID 1 of a machine; 0: --agent DIR on a host, for tests: nothing of the machine is touched */
 	struct link link;
 	struct processes *processes;
 	struct relay *relay; /* NULL until the machine is set up */
-	struct assembler documents; /* SETUP and RESIZE in parts */
+	struct assembler documents; /* SETUP, RESIZE and WAKE in parts */
 	int signals; /* signalfd: SIGCHLD, SIGIO, SIGTERM */
 	int kernel_log; /* /dev/kmsg, -1 where there is none */
-	pid_t worker; /* carries out SETUP or RESIZE: it may block where the agent must not */
-	int worker_result; /* read end of the worker's pipe */
-	uint64_t worker_request;
-	struct tlv_writer result; /* what the worker wrote so far, then the SETUP_DONE to be sent */
-	size_t result_sent;
-	int result_ready, result_failed;
+	struct task tasks[TASKS];
+	struct freezer freezer;
+	struct lease lease;
+	struct pause pause;
 	uint64_t pong; /* offset of the last PING */
 	int pong_wanted;
 	int64_t pressure_at_ms;
@@ -39,7 +44,5 @@ void agent_log(struct agent *a, int level, const char *text);
 void machine_frame(struct agent *a, const struct frame *f);
 /* Sends what is waiting: SETUP_DONE, PONG, PRESSURE. */
 void machine_say(struct agent *a);
-/* The worker's pipe has something. */
-void machine_worker_said(struct agent *a);
 
 #endif

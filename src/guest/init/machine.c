@@ -1,11 +1,6 @@
 #define _GNU_SOURCE
 #include "agent.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/reboot.h>
 #include <unistd.h>
 
@@ -15,97 +10,41 @@
 #include "pressure.h"
 #include "relay.h"
 #include "thrash.h"
-#include "worker.h"
 
 #define PRESSURE_EVERY_MS 1000
-#define RESULT_MOST (1u << 20)
 
-static void result_begin(struct agent *a, uint64_t request)
+/* In the child. */
+static int set_up(struct job *j, const uint8_t *document, size_t length)
 {
-	tlv_free(&a->result);
-	a->result_ready = a->result_failed = 0;
-	a->result_sent = 0;
-	a->worker_request = request;
+	return setup_machine(j, document, length) || resize_machine(j, document, length) ? -1 : 0;
 }
 
-static void result_message(struct agent *a, int failed, const char *message)
+/* What PID 1 does itself; 0, or -1 with the answer given. */
+static int prepare(struct agent *a, struct task *t, struct job *j, const uint8_t *document, size_t length)
 {
-	tlv_free(&a->result);
-	if (message[0])
-		tlv_put_text(&a->result, T_MESSAGE, message);
-	pressure_memory(&a->result);
-	a->result_failed = failed;
-	a->result_ready = 1;
-}
-
-/* The child: does it, writes one byte (failed or not) and the document, and is gone. */
-static void work(int out, struct job *j, int type, const uint8_t *document, size_t length)
-{
-	int failed = type == F_SETUP ? setup_machine(j, document, length) : 0;
-	uint8_t flag;
-	size_t done = 0;
-
-	if (!failed)
-		failed = resize_machine(j, document, length);
-	if (j->message[0])
-		tlv_put_text(&j->result, T_MESSAGE, j->message);
-	pressure_memory(&j->result);
-	flag = failed != 0;
-	if (write(out, &flag, 1) != 1)
-		_exit(1);
-	while (done < j->result.length) {
-		ssize_t n = write(out, j->result.data + done, j->result.length - done);
-
-		if (n < 0 && errno != EINTR)
-			_exit(1);
-		done += n > 0 ? (size_t)n : 0;
+	if (rootfs_switch(j, document, length)) {
+		task_answer(t, 1, j->message);
+		return -1;
 	}
-	_exit(0);
-}
-
-static void start_worker(struct agent *a, struct job *j, int type, const uint8_t *document, size_t length)
-{
-	int p[2];
-
-	if (pipe2(p, O_CLOEXEC)) {
-		result_message(a, 1, strerror(errno));
-		return;
-	}
-	a->worker = fork();
-	if (a->worker == 0)
-		work(p[1], j, type, document, length);
-	close(p[1]);
-	if (a->worker < 0) {
-		close(p[0]);
-		a->worker = 0;
-		result_message(a, 1, strerror(errno));
-		return;
-	}
-	fcntl(p[0], F_SETFL, O_NONBLOCK);
-	a->worker_result = p[0];
+	if (!a->relay && !(a->relay = relay_new(&a->link, RELAY_SOCKET)))
+		agent_log(a, 0, "cannot listen on " RELAY_SOCKET ": commands of the scheduler will not work in this job");
+	return 0;
 }
 
 static void begin(struct agent *a, const struct frame *f, const uint8_t *document, size_t length)
 {
+	struct task *t = &a->tasks[f->type == F_WAKE ? TASK_WAKE : TASK_SETUP];
 	struct job j = { .since_ms = clock_ms() };
 
-	if (a->worker_result >= 0) {
-		agent_log(a, 1, "SETUP or RESIZE while an earlier one is at work: dropped");
+	if (t->out >= 0) {
+		agent_log(a, 1, f->type == F_WAKE ? "WAKE while an earlier one is at work: dropped" : "SETUP or RESIZE while an earlier one is at work: dropped");
 		return;
 	}
-	result_begin(a, f->session);
-	if (!a->guest) {
-		result_message(a, 0, "");
-		return;
-	}
-	if (f->type == F_SETUP && rootfs_switch(&j, document, length)) {
-		result_message(a, 1, j.message);
-		tlv_free(&j.result);
-		return;
-	}
-	if (f->type == F_SETUP && !a->relay && !(a->relay = relay_new(&a->link, RELAY_SOCKET)))
-		agent_log(a, 0, "cannot listen on " RELAY_SOCKET ": commands of the scheduler will not work in this job");
-	start_worker(a, &j, f->type, document, length);
+	task_begin(t, f->session);
+	if (!a->guest)
+		task_answer(t, 0, "");
+	else if (f->type != F_SETUP || !prepare(a, t, &j, document, length))
+		task_start(t, &j, f->type == F_SETUP ? set_up : f->type == F_RESIZE ? resize_machine : wake_machine, document, length);
 	tlv_free(&j.result);
 }
 
@@ -136,7 +75,10 @@ void machine_frame(struct agent *a, const struct frame *f)
 {
 	switch (f->type) {
 	case F_SETUP:
-	case F_RESIZE: on_document(a, f); break;
+	case F_RESIZE:
+	case F_WAKE: on_document(a, f); break;
+	case F_LEASE: lease_grant(a, f->offset); break;
+	case F_PAUSE: pause_frame(a, f); break;
 	case F_PING:
 		a->pong = f->offset;
 		a->pong_wanted = 1;
@@ -150,54 +92,12 @@ void machine_frame(struct agent *a, const struct frame *f)
 	}
 }
 
-void machine_worker_said(struct agent *a)
+static void say_results(struct agent *a)
 {
-	uint8_t block[4096];
-	ssize_t n;
-
-	while ((n = read(a->worker_result, block, sizeof block)) > 0) {
-		size_t need = a->result.length + (size_t)n;
-
-		if (need > a->result.capacity) {
-			uint8_t *data = need > RESULT_MOST ? NULL : realloc(a->result.data, need + 4096);
-
-			if (!data)
-				continue;
-			a->result.data = data;
-			a->result.capacity = need + 4096;
-		}
-		memcpy(a->result.data + a->result.length, block, (size_t)n);
-		a->result.length = need;
-	}
-	if (n < 0)
-		return;
-	close(a->worker_result);
-	a->worker_result = -1;
-	if (a->result.length == 0) {
-		result_message(a, 1, "the set-up process died: the machine is too small, or this is a bug");
-		return;
-	}
-	a->result_failed = a->result.data[0];
-	a->result.length--;
-	memmove(a->result.data, a->result.data + 1, a->result.length);
-	a->result_ready = 1;
-}
-
-static void say_result(struct agent *a)
-{
-	while (a->result_ready) {
-		struct frame f = { .type = F_SETUP_DONE, .stream = STREAM_NONE, .session = a->worker_request };
-		const uint8_t *part = document_part(a->result.data, a->result.length, a->result_sent, &f);
-
-		f.flags |= (uint16_t)a->result_failed;
-		if (!link_send(&a->link, &f, part))
+	/* One after the other: the host puts one document together at a time. */
+	for (size_t i = 0; i < TASKS; i++)
+		if (!task_say(&a->tasks[i], &a->link))
 			return;
-		a->result_sent += f.length;
-		if (!(f.flags & FRAME_MORE)) {
-			a->result_ready = 0;
-			tlv_free(&a->result);
-		}
-	}
 }
 
 static void say_pressure(struct agent *a)
@@ -209,11 +109,12 @@ static void say_pressure(struct agent *a)
 	if (now < a->pressure_at_ms)
 		return;
 	a->pressure_at_ms = now + PRESSURE_EVERY_MS;
-	if (a->guest)
+	/* Nothing of a frozen job stalls: what the averages still say was before. */
+	if (a->guest && !a->freezer.reasons)
 		thrash_end(SESSIONS_GROUP);
 	if (!a->link.up)
 		return;
-	pressure_document(&w, a->processes, a->oom_kills);
+	pressure_document(&w, a->processes, a->oom_kills, a->freezer.reasons);
 	f.length = (uint32_t)w.length;
 	/* Thousands of sessions would not fit one frame: then this second has no report. No room: the next second brings a fresher one. */
 	if (w.length <= FRAME_PAYLOAD_MAX && !w.failed)
@@ -227,6 +128,6 @@ void machine_say(struct agent *a)
 
 	if (a->pong_wanted && link_send(&a->link, &pong, NULL))
 		a->pong_wanted = 0;
-	say_result(a);
+	say_results(a);
 	say_pressure(a);
 }

@@ -53,7 +53,7 @@ static void put_session(void *user, uint64_t session, pid_t pid)
 	tlv_put(user, T_SESSION_STAT, b, sizeof b);
 }
 
-void pressure_document(struct tlv_writer *w, struct processes *p, uint64_t oom_kills)
+void pressure_document(struct tlv_writer *w, struct processes *p, uint64_t oom_kills, unsigned frozen)
 {
 	char text[128];
 
@@ -66,5 +66,7 @@ void pressure_document(struct tlv_writer *w, struct processes *p, uint64_t oom_k
 		tlv_put_text(w, T_LOADAVG, text);
 	}
 	tlv_put_u64(w, T_OOM_KILLS, oom_kills);
+	if (frozen)
+		tlv_put_u64(w, T_FROZEN, frozen);
 	processes_each(p, put_session, w);
 }

@@ -185,3 +185,22 @@ int setup_machine(struct job *j, const uint8_t *document, size_t length)
 	}
 	return 0;
 }
+
+int wake_machine(struct job *j, const uint8_t *document, size_t length)
+{
+	struct tlv_reader r = { document, document + length };
+	const uint8_t *v;
+	uint32_t n;
+	uint16_t tag;
+	int more;
+
+	while ((more = tlv_next(&r, &tag, &v, &n)) == 1)
+		if ((tag == T_CLOCK_NS || tag == T_SEED || tag == T_HOSTS) && one(j, tag, v, n))
+			return -1;
+	if (more < 0) {
+		errno = EBADMSG;
+		return job_failed(j, "WAKE", "a document that is cut");
+	}
+	job_timing(j, "wake");
+	return 0;
+}

@@ -21,6 +21,8 @@ int job_failed(struct job *j, const char *what, const char *subject);
 int setup_machine(struct job *j, const uint8_t *document, size_t length);
 /* resize.c: brings CPUs online, waits for memory and sets the sessions' limit (CPUS, MEMORY, JOB_MEMORY of `document`); 0, or -1 with the message set. */
 int resize_machine(struct job *j, const uint8_t *document, size_t length);
+/* setup.c: what a machine that was restored must be told (CLOCK_NS, SEED, HOSTS of `document`); 0, or -1 with the message set. */
+int wake_machine(struct job *j, const uint8_t *document, size_t length);
 /* rootfs.c, by PID 1 itself: mounts image and scratch, makes the overlay the root. 0 also when it is done already. */
 int rootfs_switch(struct job *j, const uint8_t *document, size_t length);
 /* net.c: loopback; one NIC from the text of a NET value. */

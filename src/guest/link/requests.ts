@@ -1,3 +1,5 @@
+import { randomBytes } from 'node:crypto';
+
 import type { RequestOptions } from '../link.ts';
 import { DocumentAssembler } from '../protocol/document-frames.ts';
 import type { Frame } from '../protocol/frame.ts';
@@ -13,7 +15,8 @@ export class Requests {
   readonly #setups = new Map<bigint, Pending<SetupResult>>();
   readonly #pings = new Map<bigint, Pending<void>>();
   #documents = new DocumentAssembler(1);
-  #lastId = 0n;
+  /** Not from 1: a guest may still answer what an earlier caddisd, or the one that saved it, had asked. */
+  #lastId = randomBytes(6).readUIntBE(0, 6);
 
   setup(options: RequestOptions): { id: bigint; answer: Promise<SetupResult> } {
     return this.#wait(this.#setups, 'SETUP_DONE', options);
@@ -47,8 +50,8 @@ export class Requests {
     what: string,
     options: RequestOptions,
   ): { id: bigint; answer: Promise<T> } {
-    this.#lastId += 1n;
-    const id = this.#lastId;
+    this.#lastId += 1;
+    const id = BigInt(this.#lastId);
     const answer = new Promise<T>((resolve, reject) => {
       const aborted = () => reject(options.signal?.reason as Error);
       const timer = setTimeout(

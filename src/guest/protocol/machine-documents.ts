@@ -53,7 +53,17 @@ export interface ResizeDocument {
   readonly jobMemoryBytes: number;
 }
 
-/** The guest's answer to SETUP or RESIZE. */
+/** What a machine that was restored must be told before its job goes on. */
+export interface WakeDocument {
+  /** Nanoseconds since the epoch. */
+  readonly clockNs: bigint;
+  /** 32 bytes for the random number generator: another machine may have been restored from the same image. */
+  readonly seed: Buffer;
+  /** Stands for what SETUP wrote into /etc/hosts; undefined: that stays. */
+  readonly hosts: string | undefined;
+}
+
+/** The guest's answer to SETUP, RESIZE, PAUSE or WAKE. */
 export interface SetupResult {
   readonly message: string;
   readonly timingsMs: Readonly<Record<string, number>>;
@@ -69,6 +79,8 @@ export interface GuestPressure {
   readonly psi: readonly string[];
   readonly loadAverage: string | undefined;
   readonly oomKills: number;
+  /** Why the job's processes stand still: the lease ran out, the host asked for it, or both. */
+  readonly frozen: { readonly byLease: boolean; readonly byPause: boolean };
   readonly sessions: readonly {
     readonly session: bigint;
     readonly cpuMicroseconds: bigint;
@@ -112,6 +124,12 @@ export function encodeResize(resize: ResizeDocument): Buffer {
     .finish();
 }
 
+export function encodeWake(wake: WakeDocument): Buffer {
+  const w = new TlvWriter().u64(Tag.ClockNs, wake.clockNs).bytes(Tag.Seed, wake.seed);
+  if (wake.hosts !== undefined) w.text(Tag.Hosts, wake.hosts);
+  return w.finish();
+}
+
 /** Parses SETUP_DONE. Throws ProtocolError. */
 export function parseSetupResult(document: Buffer): SetupResult {
   const timingsMs: Record<string, number> = Object.create(null) as Record<string, number>;
@@ -139,6 +157,7 @@ export function parsePressure(document: Buffer): GuestPressure {
   let memTotalBytes: number | undefined;
   let loadAverage: string | undefined;
   let oomKills = 0;
+  let frozen = 0;
   let entries = 0;
   for (const { tag, value } of readTlv(document)) {
     count(++entries);
@@ -147,6 +166,7 @@ export function parsePressure(document: Buffer): GuestPressure {
     else if (tag === Tag.Psi) psi.push(readText(value, 'PSI', 256));
     else if (tag === Tag.LoadAvg) loadAverage = readText(value, 'LOADAVG', 256).trim();
     else if (tag === Tag.OomKills) oomKills = readNumber(value, 'OOM_KILLS');
+    else if (tag === Tag.Frozen) frozen = readNumber(value, 'FROZEN', 0xffff);
     else if (tag === Tag.SessionStat) {
       const [session, cpuMicroseconds, memoryBytes, memoryPeakBytes] = readU64s(value, 4, 'SESSION_STAT') as [
         bigint,
@@ -157,7 +177,10 @@ export function parsePressure(document: Buffer): GuestPressure {
       sessions.push({ session, cpuMicroseconds, memoryBytes, memoryPeakBytes });
     }
   }
-  return { memAvailableBytes, memTotalBytes, psi, loadAverage, oomKills, sessions };
+  return {
+    ...{ memAvailableBytes, memTotalBytes, psi, loadAverage, oomKills, sessions },
+    frozen: { byLease: (frozen & 1) !== 0, byPause: (frozen & 2) !== 0 },
+  };
 }
 
 function count(entries: number): void {

@@ -25,6 +25,9 @@ export const FrameType = {
   PowerOff: 8,
   Clock: 9,
   Resize: 10,
+  Lease: 11,
+  Pause: 12,
+  Wake: 13,
   Open: 16,
   Opened: 17,
   Attach: 18,
@@ -38,10 +41,16 @@ export const FrameType = {
   ExitAck: 26,
   Detach: 27,
   Lost: 28,
+  Moved: 29,
+  Resume: 30,
 } as const;
 
 export const Stream = { Stdin: 0, Stdout: 1, Stderr: 2, None: 255 } as const;
 export const ExitKind = { Exited: 0, Signalled: 1, NotStarted: 2, Lost: 3 } as const;
+/** Flags of PAUSE; none of them: thaw. */
+export const PauseFlag = { Freeze: 1, Sync: 2, Drop: 4 } as const;
+/** Flags of OPENED. */
+export const OpenedFlag = { Merged: 1, Resumes: 2 } as const;
 export const SignalScope = { Session: 0, Main: 1, Foreground: 2 } as const;
 export const LogLevels = ['error', 'warn', 'info', 'debug'] as const;
 export const AttachedState = { Unknown: 0, Running: 1, Exited: 2 } as const;
@@ -71,6 +80,7 @@ export const Tag = {
   Nice: 22,
   Note: 23,
   CwdElse: 24,
+  Kept: 25,
   Hostname: 40,
   ClockNs: 41,
   Scratch: 42,
@@ -96,6 +106,7 @@ export const Tag = {
   LoadAvg: 65,
   SessionStat: 66,
   OomKills: 67,
+  Frozen: 68,
 } as const;
 
 /** The peer sent something that docs/protocol.md does not allow. The message says what was expected and what came. */

@@ -1,4 +1,5 @@
 import { type Frame, frameOf, payloadOf } from '../protocol/frame.ts';
+import { encodeMoved } from '../protocol/move-documents.ts';
 import { type ExitStatus, parseExit } from '../protocol/session-payloads.ts';
 import { FrameType, Stream } from '../protocol/types.ts';
 import type { SessionPeer } from './peer.ts';
@@ -45,6 +46,7 @@ export class CapturePeer implements SessionPeer {
     if (frame.type === FrameType.Data) this.#data(frame);
     else if (frame.type === FrameType.Exit) this.#exit = parseExit(frame);
     else if (frame.type === FrameType.Lost) this.#reject(new Error('the link to the guest broke'));
+    else if (frame.type === FrameType.Moved) this.#moved();
     this.#finish();
   }
 
@@ -68,6 +70,12 @@ export class CapturePeer implements SessionPeer {
     let total = 0n;
     for (const { bytes } of this.#output.values()) total += bytes;
     if (total > BigInt(this.#maxBytes)) this.#reject(new Error(`more than ${this.#maxBytes} bytes`));
+  }
+
+  #moved(): void {
+    const streams = [...this.#output.values()].map(({ bytes }) => ({ delivered: bytes }));
+    queueMicrotask(() => this.#answer?.(encodeMoved(this.#session, streams)));
+    this.#reject(new Error('the machine goes on elsewhere'));
   }
 
   #finish(): void {

@@ -1,5 +1,5 @@
 import type { Frame } from '../protocol/frame.ts';
-import { FrameType, Stream } from '../protocol/types.ts';
+import { FrameType, GUEST_OPENED, Stream } from '../protocol/types.ts';
 
 export type Side = 'stdio' | 'process';
 
@@ -15,6 +15,9 @@ export function illegal(frame: Frame, side: Side): string | undefined {
     case FrameType.WinSize:
     case FrameType.ExitAck:
       return side === 'stdio' ? undefined : wrongSide(frame, side);
+    // The answer of a shim. The stubs in the guest move with it.
+    case FrameType.Moved:
+      return side === 'stdio' && (frame.session & GUEST_OPENED) === 0n ? undefined : wrongSide(frame, side);
     case FrameType.Opened:
     case FrameType.Attached:
     case FrameType.Exit:

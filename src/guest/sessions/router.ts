@@ -3,13 +3,17 @@ import { EventEmitter } from 'node:events';
 import type { SessionLink } from '../link.ts';
 import { documentFrames } from '../protocol/document-frames.ts';
 import { type Frame, frameOf } from '../protocol/frame.ts';
+import { encodeResume, type KeptOutput } from '../protocol/move-documents.ts';
 import type { ExitStatus } from '../protocol/session-payloads.ts';
 import { encodeStart, type StartDocument } from '../protocol/start-document.ts';
 import { FrameType, GUEST_OPENED, ProtocolError, SignalScope } from '../protocol/types.ts';
+import { EndedSession } from './ended-session.ts';
+import { HeldSignals, type OnSignal } from './held-signals.ts';
 import { illegal } from './legality.ts';
+import { Departure, describeEnded, type MovedSession, type MovedState, type MoveOptions } from './moved.ts';
 import type { SessionPeer } from './peer.ts';
 import { type RelayDecision, type RelayRequest, Relays } from './relays.ts';
-import { type SayNotStarted, type StepEvents, StepSession } from './step.ts';
+import { type SayNotStarted, type StepEvents, type StepOrigin, StepSession } from './step.ts';
 
 export interface SessionInfo {
   readonly session: bigint;
@@ -48,6 +52,14 @@ export class SessionRouter extends EventEmitter<SessionRouterEvents> {
   readonly #paused = new Set<SessionPeer>();
   /** Sessions that the shim has finished with and the guest has not heard of yet. */
   readonly #acknowledge = new Set<bigint>();
+  readonly #signals = new HeldSignals();
+  readonly #onSignal: OnSignal;
+  /** Steps that are over, by the relayed command that started them, while that one is not. */
+  readonly #endedBy = new Map<bigint, MovedSession[]>();
+  /** Such steps of a machine that comes from another host, and their shims. */
+  readonly #ended = new Map<bigint, MovedSession>();
+  /** The machine goes to another host: nothing passes any more. */
+  #departure: Departure | undefined;
   #closed = false;
 
   constructor(
@@ -56,17 +68,21 @@ export class SessionRouter extends EventEmitter<SessionRouterEvents> {
       readonly decideRelay: (request: RelayRequest) => Promise<RelayDecision>;
       readonly sayNotStarted?: SayNotStarted | undefined;
       readonly isForMainOnly?: ((step: string, signal: number) => boolean) | undefined;
+      /** Asked for every signal of a shim. What it holds waits for `releaseSignals`. */
+      readonly onSignal?: OnSignal | undefined;
     },
   ) {
     super();
     this.#link = link;
     this.#words = options;
+    this.#onSignal = options.onSignal ?? (() => 'pass');
     this.#relays = new Relays({
       decide: options.decideRelay,
       toGuest: (frame) => link.send(frame),
       fence: () => link.ping({ timeoutMs: FENCE_TIMEOUT_MS }),
       parentPeer: (parent) => this.#steps.get(parent)?.peer,
       anyPeer: () => this.#anyPeer(),
+      over: (session) => this.#endedBy.delete(session),
     });
     link.on('up', () => this.#up());
     link.on('down', () => this.#down());
@@ -79,16 +95,21 @@ export class SessionRouter extends EventEmitter<SessionRouterEvents> {
    * Starts a step in the guest, as soon as the link is up, with `peer` as its stdio side. A session that exists already (the shim sent its OPEN again) is
    * attached to instead. Throws RangeError when the document is above 8 MiB or there are too many sessions.
    */
-  open(id: bigint, name: string, start: StartDocument, peer: SessionPeer): void {
+  open(id: bigint, name: string, start: StartDocument, peer: SessionPeer, origin: StepOrigin = {}): void {
     if (this.#steps.has(id)) this.attach(id, peer);
-    else this.#add(id, name, documentFrames(FrameType.Open, id, encodeStart(start)), peer);
+    else this.#add(id, name, documentFrames(FrameType.Open, id, encodeStart(start)), peer, origin);
   }
 
   /** Connects a shim that came back with its session id. It is answered OPENED and sends ATTACH. */
-  attach(id: bigint, peer: SessionPeer, name = ''): void {
+  attach(id: bigint, peer: SessionPeer, name = '', origin: StepOrigin = {}): void {
     const step = this.#steps.get(id);
+    const ended = this.#ended.get(id);
+    if (ended) {
+      this.#tellEnd(new EndedSession(ended, peer, undefined), peer);
+      return;
+    }
     if (!step) {
-      this.#add(id, name, [], peer);
+      this.#add(id, name, [], peer, origin);
       return;
     }
     const old = step.peer;
@@ -98,6 +119,77 @@ export class SessionRouter extends EventEmitter<SessionRouterEvents> {
     }
     step.peerBack(peer);
     this.#listen(step, peer);
+    this.#departure?.peerBack(step);
+  }
+
+  /**
+   * Connects a shim whose step goes on from another host, after `resume`: it is told what to put back into its files (`kept`), and sends ATTACH. Throws RangeError for
+   * a session that `resume` was not told of.
+   */
+  attachResumed(id: bigint, name: string, peer: SessionPeer, kept: readonly KeptOutput[]): void {
+    const frame = encodeResume(id, kept);
+    const ended = this.#ended.get(id);
+    const step = this.#steps.get(id);
+    if (ended) this.#tellEnd(new EndedSession(ended, peer, frame), peer);
+    else if (!step) throw new RangeError(`session ${id} is none of those that came with the machine`);
+    else {
+      step.name = name;
+      step.resumeBy(frame);
+      this.attach(id, peer);
+    }
+  }
+
+  /**
+   * Lets go of the sessions of a frozen machine, which goes on elsewhere: shims deliver what they have, answer and end with status 0; what relayed commands have said and
+   * the guest has not taken is collected, and they end. Nothing passes to or from the guest any more. Once per router.
+   */
+  async move(options: MoveOptions = {}): Promise<MovedState> {
+    const { quietMs = 250, drainMs = 2000, answerMs = 5000 } = options;
+    if (this.#departure) throw new Error('the machine is being moved already');
+    const departure = new Departure();
+    this.#departure = departure;
+    const relays = this.#relays.leave();
+    this.#drained();
+    await relays.quiet(quietMs, drainMs);
+    // First those whose output comes back as that of a command here: all of it is to be in there when that is collected.
+    const started = [...this.#steps.values()].filter(({ about: { relay } }) => this.#isRelayed(relay));
+    if (started.length > 0) {
+      relays.cut(started.flatMap(({ about: { relay } }) => relay ?? []));
+      await departure.ask(started, answerMs);
+      await relays.quiet(quietMs, drainMs);
+    }
+    const commands = await relays.gather(answerMs);
+    await departure.ask(
+      [...this.#steps.values()].filter((step) => !started.includes(step)),
+      answerMs,
+    );
+    const steps = [...this.#steps.values()].map((step) => departure.describe(step));
+    return {
+      sessions: [...steps, ...[...this.#endedBy.values()].flat()],
+      relays: commands,
+      forget: [...this.#acknowledge],
+    };
+  }
+
+  /** Sessions and relayed commands of a machine that was moved here: call it before the link is up. Shims come by `attachResumed`; `opening` sessions by `open`. */
+  resume(state: MovedState): void {
+    for (const moved of state.sessions) {
+      if (moved.phase === 'ended') {
+        this.#ended.set(moved.session, moved);
+        if (moved.relay !== undefined) this.#rememberEnd(moved.relay, moved);
+      } else if (moved.phase !== 'opening') {
+        const { session, name, relay, task } = moved;
+        const origin = { ...(relay !== undefined && { relay }), ...(task !== undefined && { task }) };
+        this.#newStep(session, name, [], origin).comesFrom(moved);
+      }
+    }
+    for (const session of state.forget) this.#acknowledge.add(session);
+    this.#relays.resume(state.relays);
+  }
+
+  /** What `onSignal` held is delivered, in its order, or dropped. */
+  releaseSignals(deliver: boolean): void {
+    for (const frame of this.#signals.release()) if (deliver) this.#steps.get(frame.session)?.fromPeer(frame);
   }
 
   sessions(): SessionInfo[] {
@@ -119,7 +211,7 @@ export class SessionRouter extends EventEmitter<SessionRouterEvents> {
     });
     const step = this.#steps.get(session);
     if (step) step.signal(frame);
-    else this.#link.send(frame);
+    else if (!this.#departure) this.#link.send(frame);
   }
 
   killAll(signal: number, scope: keyof typeof SignalScope = 'Session'): void {
@@ -141,23 +233,35 @@ export class SessionRouter extends EventEmitter<SessionRouterEvents> {
     this.#relays.close();
   }
 
-  #add(id: bigint, name: string, open: readonly Frame[], peer: SessionPeer): void {
+  #add(id: bigint, name: string, open: readonly Frame[], peer: SessionPeer, origin: StepOrigin = {}): void {
     if (this.#closed) throw new Error('the machine is gone');
+    if (this.#departure) throw new Error('the machine goes on elsewhere');
     if (this.#steps.size >= MOST_SESSIONS)
       throw new RangeError(`more than ${MOST_SESSIONS} steps in one machine`);
-    const step = new StepSession(id, name, open, {
+    const step = this.#newStep(id, name, open, origin);
+    step.peerBack(peer);
+    if (this.#link.isUp) step.linkUp();
+    this.#listen(step, peer);
+  }
+
+  #newStep(id: bigint, name: string, open: readonly Frame[], origin: StepOrigin): StepSession {
+    const events: StepEvents = {
       toGuest: (frame) => this.#toGuest(frame, step.peer),
       opened: (pid) => this.emit('opened', id, pid),
       exited: (status) => this.emit('exited', id, status),
       acknowledged: () => this.#finish(id),
+      attached: () => this.#relays.parentAttached(id),
+      moved: (frame) => {
+        if (!this.#departure) throw new ProtocolError('MOVED that nobody asked for');
+        this.#departure.answered(step, frame);
+      },
       violation: (text) => this.#violation(text),
       sayNotStarted: this.#words.sayNotStarted,
       isForMainOnly: this.#words.isForMainOnly,
-    });
+    };
+    const step = new StepSession(id, name, open, events, origin);
     this.#steps.set(id, step);
-    step.peerBack(peer);
-    if (this.#link.isUp) step.linkUp();
-    this.#listen(step, peer);
+    return step;
   }
 
   #listen(step: StepSession, peer: SessionPeer): void {
@@ -168,7 +272,7 @@ export class SessionRouter extends EventEmitter<SessionRouterEvents> {
         this.#relays.peerGone(peer);
         if (step.peer !== peer || this.#steps.get(step.id) !== step) return;
         step.peerGone();
-        this.emit('peerGone', step.id, peer.pid);
+        if (!this.#departure) this.emit('peerGone', step.id, peer.pid);
       },
     });
     this.#relays.peerCame(peer);
@@ -180,8 +284,34 @@ export class SessionRouter extends EventEmitter<SessionRouterEvents> {
     const wrong = illegal(frame, relayed ? 'process' : 'stdio');
     if (wrong) throw new ProtocolError(wrong);
     if (relayed) this.#relays.fromPeer(peer, frame);
-    else if (frame.session === step.id) step.fromPeer(frame);
-    else throw new ProtocolError(`frame for session ${frame.session} from the shim of ${step.id}`);
+    else if (frame.session !== step.id)
+      throw new ProtocolError(`frame for session ${frame.session} from the shim of ${step.id}`);
+    else if (frame.type !== FrameType.Signal || !this.#holds(step, frame)) step.fromPeer(frame);
+  }
+
+  #holds(step: StepSession, frame: Frame): boolean {
+    // A machine that leaves gets none: what they mean is known elsewhere.
+    const verdict = this.#departure ? 'hold' : this.#onSignal(step.id, step.name, Number(frame.offset));
+    return this.#signals.take(frame, verdict);
+  }
+
+  #tellEnd(session: EndedSession, peer: SessionPeer): void {
+    peer.attach({
+      frame: (frame) => {
+        const wrong = illegal(frame, 'stdio');
+        if (wrong) throw new ProtocolError(wrong);
+        session.take(frame);
+      },
+      closed: () => undefined,
+    });
+  }
+
+  #rememberEnd(relay: bigint, ended: MovedSession): void {
+    this.#endedBy.set(relay, [...(this.#endedBy.get(relay) ?? []), ended]);
+  }
+
+  #isRelayed(relay: bigint | undefined): relay is bigint {
+    return relay !== undefined && this.#relays.has(relay);
   }
 
   #fromGuest(frame: Frame): void {
@@ -190,6 +320,7 @@ export class SessionRouter extends EventEmitter<SessionRouterEvents> {
     try {
       if (wrong) throw new ProtocolError(wrong);
       if (relayed) this.#relays.fromGuest(frame);
+      else if (this.#departure) this.#steps.get(frame.session)?.noteOnly(frame);
       else this.#steps.get(frame.session)?.fromGuest(frame);
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error;
@@ -198,7 +329,7 @@ export class SessionRouter extends EventEmitter<SessionRouterEvents> {
   }
 
   #toGuest(frame: Frame, from: SessionPeer | undefined): void {
-    if (this.#link.send(frame) || !from || this.#paused.has(from)) return;
+    if (this.#departure || this.#link.send(frame) || !from || this.#paused.has(from)) return;
     this.#paused.add(from);
     from.pause();
   }
@@ -209,6 +340,7 @@ export class SessionRouter extends EventEmitter<SessionRouterEvents> {
   }
 
   #up(): void {
+    if (this.#departure) return;
     for (const session of this.#acknowledge) this.#sendAcknowledge(session);
     this.#acknowledge.clear();
     for (const step of this.#steps.values()) step.linkUp();
@@ -216,14 +348,21 @@ export class SessionRouter extends EventEmitter<SessionRouterEvents> {
   }
 
   #down(): void {
+    // Shims that are about to leave have nothing to lose.
+    if (this.#departure) return;
     for (const step of this.#steps.values()) step.linkDown();
     this.#relays.linkDown();
     this.#drained();
   }
 
   #finish(session: bigint): void {
+    const step = this.#steps.get(session);
+    const relay = step?.about.relay;
+    if (step && this.#isRelayed(relay)) this.#rememberEnd(relay, describeEnded(step));
     this.#steps.delete(session);
-    if (this.#link.isUp) this.#sendAcknowledge(session);
+    this.#signals.forget(session);
+    this.#departure?.over(session);
+    if (this.#link.isUp && !this.#departure) this.#sendAcknowledge(session);
     else this.#acknowledge.add(session);
     this.emit('acknowledged', session);
   }

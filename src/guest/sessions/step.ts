@@ -6,7 +6,8 @@ import {
   parseAttached,
   parseExit,
 } from '../protocol/session-payloads.ts';
-import { AttachedState, FrameType, SignalScope, Stream } from '../protocol/types.ts';
+import { AttachedState, FrameType, OpenedFlag, SignalScope, Stream } from '../protocol/types.ts';
+import type { MovedSession } from './moved.ts';
 import type { SessionPeer } from './peer.ts';
 import { StreamGuard } from './stream-guard.ts';
 
@@ -21,11 +22,21 @@ export type SayNotStarted = (failure: { readonly errno: number; readonly message
   readonly status: number;
 };
 
+/** Where a step comes from, when a command inside the job started it: its relay session, and which of its tasks this is. */
+export interface StepOrigin {
+  readonly relay?: bigint;
+  readonly task?: number;
+}
+
 export interface StepEvents {
   toGuest(frame: Frame): void;
   opened(pid: number): void;
   exited(status: ExitStatus): void;
   acknowledged(): void;
+  /** The shim knows where it stands. */
+  attached(): void;
+  /** The shim's answer to MOVED. */
+  moved(frame: Frame): void;
   violation(text: string): void;
   readonly sayNotStarted?: SayNotStarted | undefined;
   /** Does the scheduler mean this signal for the step's main process alone? Its shim cannot tell. */
@@ -35,8 +46,15 @@ export interface StepEvents {
 /** One step of the job: the guest runs it, a shim holds its stdio. No stream bytes are kept here. */
 export class StepSession {
   readonly id: bigint;
-  readonly name: string;
+  /** Step names begin anew with each start of the job: that of the shim which is there now. */
+  name: string;
+  readonly about: StepOrigin;
   peer: SessionPeer | undefined;
+  /** How it ended, as far as the guest has said. */
+  exit: ExitStatus | undefined;
+  /** It comes from another host and its shim has not taken that yet: where it stood there. */
+  resuming: MovedSession | undefined;
+  #resume: Frame | undefined;
   #phase: 'opening' | 'running' | 'exited' = 'opening';
   /** Guest and shim agreed on offsets in this generation: frames pass. */
   #attached = false;
@@ -54,9 +72,10 @@ export class StepSession {
   readonly #guards = [new StreamGuard(), new StreamGuard(), new StreamGuard()] as const;
 
   /** `open`: frames that start it; none for a session that already runs. */
-  constructor(id: bigint, name: string, open: readonly Frame[], events: StepEvents) {
+  constructor(id: bigint, name: string, open: readonly Frame[], events: StepEvents, about: StepOrigin = {}) {
     this.id = id;
     this.name = name;
+    this.about = about;
     this.#open = open;
     this.#events = events;
     if (open.length === 0) this.#phase = 'running';
@@ -64,6 +83,28 @@ export class StepSession {
 
   get phase(): 'opening' | 'running' | 'exited' {
     return this.#phase;
+  }
+
+  /** stdout, stderr: what the shim has said that it delivered. */
+  get delivered(): readonly [bigint, bigint] {
+    return [this.#guards[Stream.Stdout].acknowledged, this.#guards[Stream.Stderr].acknowledged];
+  }
+
+  /** It stood there on another host. */
+  comesFrom(moved: MovedSession): void {
+    this.resuming = moved;
+    this.exit = moved.exit;
+    if (moved.phase === 'exited') this.#phase = 'exited';
+  }
+
+  /** What its shim is told (RESUME), until it has attached. */
+  resumeBy(frame: Frame): void {
+    this.#resume = frame;
+  }
+
+  /** The machine is frozen: nothing passes any more, but what ended before that has ended. */
+  noteOnly(frame: Frame): void {
+    if (frame.type === FrameType.Exit) this.#takeExit(frame);
   }
 
   linkUp(): void {
@@ -96,16 +137,28 @@ export class StepSession {
   peerBack(peer: SessionPeer): void {
     this.peer = peer;
     this.#attached = this.#phase === 'opening' && this.#linkUp;
-    if (this.#phase !== 'opening') peer.send(this.#frame(FrameType.Opened));
+    if (this.#phase === 'opening') return;
+    const flags = this.#resume ? OpenedFlag.Resumes : 0;
+    peer.send(frameOf({ type: FrameType.Opened, session: this.id, flags }));
+    if (this.#resume) peer.send(this.#resume);
   }
 
   fromPeer(sent: Frame): void {
     const frame = this.#narrowed(sent);
     if (frame.type === FrameType.Attach) {
-      parseAttach(frame);
+      const [, stdout, stderr] = parseAttach(frame);
       if (this.#phase === 'opening') return;
+      this.#guards[Stream.Stdout].start(stdout);
+      this.#guards[Stream.Stderr].start(stderr);
+      this.#resume = undefined;
+      this.resuming = undefined;
       this.#attach = frame;
       if (this.#linkUp) this.#forwardAttach(frame);
+      this.#events.attached();
+      return;
+    }
+    if (frame.type === FrameType.Moved) {
+      this.#events.moved(frame);
       return;
     }
     if (frame.type === FrameType.ExitAck) {
@@ -194,6 +247,7 @@ export class StepSession {
   #takeExit(frame: Frame): Frame {
     const exit = parseExit(frame);
     const { status } = exit;
+    this.exit = status;
     if (this.#phase !== 'exited') {
       this.#phase = 'exited';
       this.#open = [];

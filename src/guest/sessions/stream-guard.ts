@@ -9,6 +9,11 @@ export class StreamGuard {
   #expected = 0n;
   #fresh = true;
 
+  /** What the receiver has, as far as it has said. */
+  get acknowledged(): bigint {
+    return this.#acknowledged;
+  }
+
   /** A new attachment: the receiver has everything below `delivered`. */
   start(delivered: bigint, produced: bigint = delivered): void {
     this.#acknowledged = delivered;

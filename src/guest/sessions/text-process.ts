@@ -10,6 +10,11 @@ import {
   WINDOW_BYTES,
 } from '../protocol/types.ts';
 
+interface TextRest {
+  readonly acknowledged: bigint;
+  readonly bytes: Buffer;
+}
+
 type OutputStream = typeof Stream.Stdout | typeof Stream.Stderr;
 /** Texts for users and hooks are short. */
 const MOST_BYTES = 8 * 1024 * 1024;
@@ -39,6 +44,21 @@ export class TextProcess {
     if (this.#status) return;
     this.#status = status;
     this.#sendExit();
+  }
+
+  /** What the stdio side has not acknowledged yet, and the end that it has not taken. */
+  get rest(): {
+    readonly streams: readonly [TextRest, TextRest];
+    readonly status: ExitStatus | undefined;
+  } {
+    const of = ({ bytes, acknowledged }: ReturnType<typeof newOutput>): TextRest => ({
+      acknowledged: BigInt(acknowledged),
+      bytes: bytes.subarray(acknowledged),
+    });
+    return {
+      streams: [of(this.#output[Stream.Stdout]), of(this.#output[Stream.Stderr])],
+      status: this.#status,
+    };
   }
 
   /** A frame of the stdio side. True: the status was taken, the session is over. */

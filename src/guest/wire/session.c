@@ -166,7 +166,7 @@ static void finish(struct session *s)
 
 static int send_opened(struct session *s, const struct process_host *host)
 {
-	struct frame f = { .type = F_OPENED, .stream = STREAM_NONE, .session = s->id, .offset = (uint64_t)s->main_pid, .flags = s->merged ? 1 : 0 };
+	struct frame f = { .type = F_OPENED, .stream = STREAM_NONE, .session = s->id, .offset = (uint64_t)s->main_pid, .flags = s->merged ? OPENED_MERGED : 0 };
 
 	return host->send(host->user, &f, NULL);
 }

@@ -23,6 +23,8 @@ void output_init(struct stdio_output *o, int fd)
 	o->chunk = PIPE_CHUNK;
 	if (fstat(fd, &st))
 		return;
+	o->device = st.st_dev;
+	o->inode = st.st_ino;
 	if (S_ISREG(st.st_mode)) {
 		o->regular = 1;
 		o->chunk = 0;

@@ -9,7 +9,7 @@
 /* Bytes towards our descriptor: the ring's base is what was delivered, its end what was received. */
 struct stdio_output {
 	struct ring ring;
-	uint64_t acked, file_base;
+	uint64_t acked, file_base, device, inode; /* device, inode: of what the descriptor had open at first */
 	size_t place, chunk; /* chunk: most bytes that one write(2) takes without blocking after POLLOUT; 0: no bound */
 	int fd, regular, broken, eof_wanted, ended;
 };

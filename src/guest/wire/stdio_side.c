@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "stdio_move.h"
+
 /* One acknowledgement for so many bytes while output streams; the rest when all that came is delivered. */
 #define ACK_EVERY 32768u
 /* How often a stub in the background looks whether it may read its terminal. */
@@ -32,13 +34,14 @@ static void forget_received(struct stdio *s)
 	output_forget(&s->out[1]);
 }
 
-void stdio_opened(struct stdio *s, uint64_t session, int come_back)
+void stdio_opened(struct stdio *s, uint64_t session, int come_back, int resumes)
 {
 	s->session = session;
 	if (s->state == STDIO_ENDED)
 		return;
-	s->want_attach = come_back;
-	s->state = come_back ? STDIO_ATTACHING : STDIO_FLOWING;
+	s->awaits_resume = resumes;
+	s->want_attach = come_back && !resumes;
+	s->state = come_back || resumes ? STDIO_ATTACHING : STDIO_FLOWING;
 }
 
 void stdio_disconnected(struct stdio *s)
@@ -47,6 +50,7 @@ void stdio_disconnected(struct stdio *s)
 		return;
 	s->state = STDIO_ATTACHING;
 	s->want_attach = 0; /* not before the new connection's OPENED */
+	s->moving = s->moved = 0; /* it will be said again */
 	if (!stdio_complete(s))
 		forget_received(s);
 }
@@ -59,7 +63,7 @@ void stdio_replaced(struct stdio *s, uint64_t session)
 	s->in.fd = -1;
 	s->in.eof = s->in.eof_sent = 1;
 	s->has_exit = 0;
-	stdio_opened(s, session, 0);
+	stdio_opened(s, session, 0, 0);
 }
 
 static int wrong(struct stdio *s, const char *what)
@@ -85,6 +89,13 @@ static int attach_input(struct stdio *s, uint64_t acknowledged, uint64_t accepte
 {
 	struct stdio_input *in = &s->in;
 
+	if (in->anew && acknowledged <= accepted) {
+		/* A pipe brings what follows; a file is read from where the earlier process stood. */
+		if (in->file_base >= 0)
+			lseek(in->fd, in->file_base + (off_t)accepted, SEEK_SET);
+		in->ring.base = in->ring.end = accepted;
+		in->anew = 0;
+	}
 	if (acknowledged > accepted || accepted > in->ring.end)
 		return wrong(s, "ATTACHED says that more stdin was taken than was sent");
 	if (accepted < in->ring.base) {
@@ -200,7 +211,10 @@ int stdio_frame(struct stdio *s, const struct frame *f)
 		return 0;
 	case F_ACK: return on_ack(s, f);
 	case F_EXIT: return on_exit_frame(s, f);
-	case F_LOST: return on_lost(s, f);
+	/* Who moves has nothing to lose any more. */
+	case F_LOST: return s->moving ? 0 : on_lost(s, f);
+	case F_MOVED: move_begin(s); return 0;
+	case F_RESUME: s->wrong = move_resume(s, f); return s->wrong ? -1 : 0;
 	default: return wrong(s, "a frame that is not for a stdio side");
 	}
 }
@@ -221,7 +235,7 @@ void stdio_watch(struct stdio *s, struct pollset *set)
 
 	in->place = POLLSET_NONE;
 	s->background = 0;
-	if (in->fd >= 0 && !in->eof && s->state == STDIO_FLOWING && !s->has_exit && ring_room(&in->ring)) {
+	if (in->fd >= 0 && !in->eof && s->state == STDIO_FLOWING && !s->has_exit && !s->moving && ring_room(&in->ring)) {
 		if (in_foreground(s))
 			in->place = pollset_add(set, in->fd, POLLIN);
 		else
@@ -234,7 +248,7 @@ void stdio_watch(struct stdio *s, struct pollset *set)
 	}
 }
 
-int stdio_timeout(const struct stdio *s) { return s->background ? FOREGROUND_EVERY_MS : -1; }
+int stdio_timeout(const struct stdio *s) { return s->moving ? move_timeout(s) : s->background ? FOREGROUND_EVERY_MS : -1; }
 
 static void read_input(struct stdio *s, const struct pollset *set)
 {
@@ -343,6 +357,11 @@ void stdio_work(struct stdio *s, const struct pollset *set)
 			s->out[i].ended = 2;
 		}
 	}
+	if (s->moving) {
+		send_signals(s);
+		move_work(s);
+		return;
+	}
 	if (s->want_attach)
 		send_attach(s);
 	if (s->state == STDIO_FLOWING) {
@@ -375,6 +394,8 @@ void stdio_winsize(struct stdio *s, const struct winsize *size)
 	s->size = *size;
 	s->want_size = 1;
 }
+
+int stdio_moved(const struct stdio *s) { return s->moved; }
 
 int stdio_finished(const struct stdio *s) { return s->state == STDIO_ENDED; }
 

@@ -5,7 +5,7 @@
  * (Not called stdio.h: with -I that would hide the C library's.)
  *
  *   stdio_init(&s, &host, wants_stdin, tty);
- *   on OPENED: stdio_opened(&s, id, come_back); for each frame of the session: stdio_frame(&s, &frame);
+ *   on OPENED: stdio_opened(&s, id, come_back, resumes); for each frame of the session: stdio_frame(&s, &frame);
  *   loop: stdio_watch(&s, &set); poll(set, stdio_timeout(&s)); stdio_work(&s, &set); until stdio_finished(&s)
  *   the connection broke: stdio_disconnected(&s), connect again, OPEN with the session's id
  */
@@ -36,6 +36,7 @@ struct stdio_input {
 	off_t file_base; /* -1: cannot seek */
 	size_t place;
 	int fd, eof, eof_sent;
+	int anew; /* an earlier process sent what was accepted: ours begins there */
 };
 
 enum stdio_state { STDIO_NEW, STDIO_ATTACHING, STDIO_FLOWING, STDIO_ENDED };
@@ -45,6 +46,9 @@ struct stdio {
 	uint64_t session;
 	enum stdio_state state;
 	int tty, want_attach, background, ack_sent;
+	int awaits_resume, resumed; /* it comes from another host */
+	int moving, moved; /* it goes to another host; the answer is queued */
+	int64_t move_until_ms;
 	struct stdio_input in;
 	struct stdio_output out[2]; /* streams 1 and 2 */
 	struct { uint8_t number, scope; } signals[STDIO_SIGNALS];
@@ -61,8 +65,11 @@ struct stdio {
 
 /* `with_stdin` 0: descriptor 0 is left alone. `tty`: all goes through stream 1, and the end of stdin is not told. */
 void stdio_init(struct stdio *s, const struct stdio_host *host, int with_stdin, int tty);
-/* The session has this id. `come_back`: bytes may have flowed before, so offsets are agreed on by ATTACH first. */
-void stdio_opened(struct stdio *s, uint64_t session, int come_back);
+/*
+ * The session has this id. `come_back`: bytes may have flowed before, so offsets are agreed on by ATTACH first. `resumes`: it goes on from another host, and RESUME says
+ * where, before that ATTACH.
+ */
+void stdio_opened(struct stdio *s, uint64_t session, int come_back, int resumes);
 /* 0, or -1 when the peer broke the protocol (s->wrong says how). Frames for other sessions are not for this function. */
 int stdio_frame(struct stdio *s, const struct frame *f);
 /* The way to the session is gone for now. */
@@ -78,6 +85,8 @@ void stdio_signal(struct stdio *s, int number, int scope);
 void stdio_winsize(struct stdio *s, const struct winsize *size);
 /* 1 when the exit is known and all output was received: nothing is needed from the other side any more. */
 int stdio_complete(const struct stdio *s);
+/* 1 when the session goes on elsewhere and the answer that says how far we came is queued: as soon as it is sent, nothing is left to do here. */
+int stdio_moved(const struct stdio *s);
 /* 1 when the exit is known, all output was delivered and EXIT_ACK was queued. */
 int stdio_finished(const struct stdio *s);
 void stdio_free(struct stdio *s);

@@ -1,5 +1,13 @@
-import { encodeFrame, type FrameFields, frameOf } from '../../../src/guest/protocol/frame.ts';
+import {
+  encodeFrame,
+  type Frame,
+  type FrameFields,
+  frameOf,
+  payloadOf,
+} from '../../../src/guest/protocol/frame.ts';
 import { helloFrame } from '../../../src/guest/protocol/hello.ts';
+import { encodeWake } from '../../../src/guest/protocol/machine-documents.ts';
+import { askMoved, encodeMoved, encodeResume } from '../../../src/guest/protocol/move-documents.ts';
 import { encodeExit } from '../../../src/guest/protocol/session-payloads.ts';
 import { TlvWriter, u64s } from '../../../src/guest/protocol/tlv.ts';
 import { FrameType, GUEST_OPENED, MORE, Stream, Tag } from '../../../src/guest/protocol/types.ts';
@@ -28,6 +36,16 @@ export function goldenFrames(): GoldenFrame[] {
     stdoutEnd: 5n,
     stderrEnd: 2n ** 40n,
   });
+  const wake = encodeWake({ clockNs: 10n ** 18n, seed: Buffer.alloc(32, 7), hosts: '10.0.0.1 node1' });
+  const pressure = new TlvWriter().u64(Tag.OomKills, 0).u64(Tag.Frozen, 3).finish();
+  const resume = encodeResume(7n, [
+    { stream: Stream.Stdout, delivered: 10n, file: { path: '/home/u/.caddis-kept', length: 15n } },
+    { stream: Stream.Stderr, delivered: 3n, file: undefined },
+  ]);
+  const moved = encodeMoved(7n, [
+    { delivered: 10n, position: 15n, device: 2n ** 33n, inode: 99n },
+    { delivered: 3n },
+  ]);
   const all: { name: string; link: number; fields: FrameFields }[] = [
     { name: 'hello', link, fields: { type: FrameType.Hello, payload: hello.subarray(32, 56) } },
     { name: 'ping', link, fields: { type: FrameType.Ping, offset: 2n ** 64n - 1n } },
@@ -67,6 +85,15 @@ export function goldenFrames(): GoldenFrame[] {
     },
     { name: 'signal', link: 0, fields: { type: FrameType.Signal, session: 7n, flags: 1, offset: 15n } },
     { name: 'exit', link, fields: { type: exit.type, session: 7n, payload: exit.pieces[0] as Buffer } },
+    { name: 'lease', link, fields: { type: FrameType.Lease, offset: 30_000n } },
+    { name: 'pause', link, fields: { type: FrameType.Pause, session: 11n, flags: 7 } },
+    { name: 'thaw', link, fields: { type: FrameType.Pause, session: 12n } },
+    { name: 'wake', link, fields: { type: FrameType.Wake, session: 13n, payload: wake } },
+    { name: 'pressure of a frozen job', link, fields: { type: FrameType.Pressure, payload: pressure } },
+    { name: 'opened, resumes', link: 0, fields: { type: FrameType.Opened, session: 7n, flags: 2 } },
+    { name: 'resume', link: 0, fields: fieldsOf(resume) },
+    { name: 'moved', link: 0, fields: fieldsOf(askMoved(7n)) },
+    { name: 'moved, answered', link: 0, fields: fieldsOf(moved) },
     { name: 'lost', link: 0, fields: { type: FrameType.Lost, session: 7n } },
   ];
   return all.map((entry) => {
@@ -83,4 +110,9 @@ export function goldenFrames(): GoldenFrame[] {
       payload: (entry.fields.payload ?? Buffer.alloc(0)).toString('hex'),
     };
   });
+}
+
+function fieldsOf(frame: Frame): FrameFields {
+  const { type, session, flags, offset } = frame;
+  return { type, session, flags, offset, payload: payloadOf(frame) };
 }

@@ -1,11 +1,7 @@
-import { EventEmitter } from 'node:events';
-
 import { beforeEach, describe, expect, test, vi } from 'vitest';
 
-import type { GuestLinkEvents, SessionLink } from '../../../src/guest/link.ts';
-import { type Frame, type FrameFields, frameOf, payloadOf } from '../../../src/guest/protocol/frame.ts';
+import { type Frame, payloadOf } from '../../../src/guest/protocol/frame.ts';
 import { encodeExit } from '../../../src/guest/protocol/session-payloads.ts';
-import type { StartDocument } from '../../../src/guest/protocol/start-document.ts';
 import { TlvWriter, u64s } from '../../../src/guest/protocol/tlv.ts';
 import {
   FrameType,
@@ -14,99 +10,10 @@ import {
   Tag,
   WINDOW_BYTES,
 } from '../../../src/guest/protocol/types.ts';
-import type { SessionPeer } from '../../../src/guest/sessions/peer.ts';
 import type { RelayDecision } from '../../../src/guest/sessions/relays.ts';
 import { SessionRouter } from '../../../src/guest/sessions/router.ts';
+import { FakeLink, FakePeer, START } from './fake-session.ts';
 
-class FakeLink extends EventEmitter<GuestLinkEvents> implements SessionLink {
-  isUp = true;
-  congested = false;
-  sent: Frame[] = [];
-  resets: string[] = [];
-  fence: () => void = () => undefined;
-
-  send(frame: Frame): boolean {
-    if (this.isUp) this.sent.push(frame);
-    return !this.congested;
-  }
-
-  ping(): Promise<number> {
-    return new Promise((resolve) => {
-      this.fence = () => resolve(0);
-    });
-  }
-
-  reset(reason: string): void {
-    this.resets.push(reason);
-    this.down();
-  }
-
-  down(): void {
-    this.isUp = false;
-    this.emit('down', 'test');
-  }
-
-  up(): void {
-    this.isUp = true;
-    this.sent = [];
-    this.emit('up', 1);
-  }
-
-  from(fields: FrameFields): void {
-    this.emit('frame', frameOf(fields));
-  }
-
-  get types(): number[] {
-    return this.sent.map((frame) => frame.type);
-  }
-}
-
-class FakePeer implements SessionPeer {
-  pid = 42;
-  got: Frame[] = [];
-  paused = false;
-  closedBy = '';
-  #handlers: { frame: (frame: Frame) => void; closed: () => void } | undefined;
-
-  send(frame: Frame): void {
-    this.got.push(frame);
-  }
-  pause(): void {
-    this.paused = true;
-  }
-  resume(): void {
-    this.paused = false;
-  }
-  close(reason: string): void {
-    this.closedBy = reason;
-  }
-  attach(handlers: { frame: (frame: Frame) => void; closed: () => void }): void {
-    this.#handlers = handlers;
-  }
-  says(fields: FrameFields): void {
-    this.#handlers?.frame(frameOf(fields));
-  }
-  leaves(): void {
-    this.#handlers?.closed();
-  }
-  get types(): number[] {
-    return this.got.map((frame) => frame.type);
-  }
-}
-
-const START: StartDocument = {
-  ...{ argv: ['true'], program: undefined, pathSearch: false, env: {}, cwd: '/', uid: 1, gid: 1, groups: [] },
-  ...{
-    umask: 0,
-    rlimits: [],
-    cpus: [],
-    nice: 0,
-    terminal: undefined,
-    termios: undefined,
-    mergeStderr: false,
-  },
-  ...{ stdinNull: false, files: [], memoryLimit: undefined },
-};
 const T = FrameType;
 const session = 5n;
 const exited = (code: number) =>

@@ -16,6 +16,7 @@ static inline uint64_t below(uint64_t n) { return any() % n; }
 void test_frames(const char *golden);
 void test_documents(void);
 void test_fuzz(const char *agent);
+void test_freeze(const char *agent);
 void test_sessions(const char *agent);
 
 #endif

@@ -6,8 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "clock.h"
+#include "file.h"
 #include "peer.h"
 
 #define FUZZ_FRAMES 20000
@@ -82,7 +84,19 @@ static int still_alive(struct peer *p)
 	return 0;
 }
 
-void test_fuzz(const char *program)
+/* The frames that freeze and wake, close together: every one may come before an earlier one is done. */
+static struct frame frame_that_freezes(uint8_t *payload)
+{
+	struct frame f = frame_of_any_kind(payload);
+
+	f.type = (uint8_t)(F_LEASE + below(3));
+	f.offset = below(3) ? below(20) : odd_number();
+	if (f.type == F_PAUSE)
+		f.flags = (uint16_t)(below(8) ? below(8) : odd_number());
+	return f;
+}
+
+static void fuzz(const char *program, int most, struct frame (*make)(uint8_t *payload))
 {
 	static uint8_t payload[FRAME_PAYLOAD_MAX];
 	int64_t until = clock_ms() + FUZZ_MS;
@@ -94,8 +108,8 @@ void test_fuzz(const char *program)
 
 	if (!CHECK(pid > 0 && peer_connect(&p, directory) == 0))
 		return;
-	while (sent < FUZZ_FRAMES && clock_ms() < until) {
-		f = frame_of_any_kind(payload);
+	while (sent < most && clock_ms() < until) {
+		f = make(payload);
 		if (!CHECK(peer_send(&p, f, payload) == 0))
 			break;
 		checks_passed--; /* counted once, below */
@@ -118,4 +132,20 @@ void test_fuzz(const char *program)
 		printf("       the agent ended with wait status 0x%x (a sanitizer's report is above)\n", status);
 	CHECK(sent > 1000);
 	printf("fuzz: %d frames, %d connections\n", sent, connections);
+}
+
+void test_fuzz(const char *program)
+{
+	char group[] = "/tmp/caddis-group-test.XXXXXX", path[64];
+
+	fuzz(program, FUZZ_FRAMES, frame_of_any_kind);
+	if (!CHECK(mkdtemp(group) != NULL))
+		return;
+	snprintf(path, sizeof path, "%s/cgroup.freeze", group);
+	CHECK(file_put(path, "0", 1, 0600) == 0);
+	setenv("CADDIS_TEST_GROUP", group, 1);
+	fuzz(program, FUZZ_FRAMES / 10, frame_that_freezes);
+	unsetenv("CADDIS_TEST_GROUP");
+	unlink(path);
+	rmdir(group);
 }

@@ -39,6 +39,7 @@ int main(int argc, char **argv)
 	test_frames(argv[2]);
 	test_documents();
 	test_fuzz(argv[1]);
+	test_freeze(argv[1]);
 	test_sessions(argv[1]);
 	printf("%d passed, %d failed\n", checks_passed, checks_failed);
 	return checks_failed ? 1 : 0;
