@@ -152,7 +152,7 @@ export class Daemon implements Node {
   async stop(): Promise<void> {
     this.#stop.abort(new CaddisError('caddisd is stopping'));
     clearTimeout(this.#orphanCheck);
-    await this.#server.close();
+    this.#server.close();
     for (const job of this.jobs.all()) job.resources.guest?.close();
     await this.health.stop();
     await this.#hypervisor.close();
@@ -162,8 +162,8 @@ export class Daemon implements Node {
     await this.#server.listen({ path: job.places.stepSocket, owner: job.identity });
   }
 
-  async closeStepSocket(job: Job): Promise<void> {
-    await this.#server.unlisten(job.places.stepSocket);
+  closeStepSocket(job: Job): void {
+    this.#server.unlisten(job.places.stepSocket);
   }
 
   execute(job: Job, step: JobStep): Promise<JobEvent | undefined> {

@@ -26,5 +26,5 @@ export interface Node {
   isReady(signal: AbortSignal): Promise<boolean>;
   execute(job: Job, step: JobStep): Promise<JobEvent | undefined>;
   openStepSocket(job: Job): Promise<void>;
-  closeStepSocket(job: Job): Promise<void>;
+  closeStepSocket(job: Job): void;
 }
