@@ -159,7 +159,7 @@ export class Daemon implements Node {
   async stop(): Promise<void> {
     this.#stop.abort(new CaddisError('caddisd is stopping'));
     clearTimeout(this.#orphanCheck);
-    await this.#server.close();
+    this.#server.close();
     for (const job of this.jobs.all()) job.resources.guest?.close();
     this.#context?.checkpoints?.custody.stop();
     await this.health.stop();
@@ -170,8 +170,8 @@ export class Daemon implements Node {
     await this.#server.listen({ path: job.places.stepSocket, owner: job.identity });
   }
 
-  async closeStepSocket(job: Job): Promise<void> {
-    await this.#server.unlisten(job.places.stepSocket);
+  closeStepSocket(job: Job): void {
+    this.#server.unlisten(job.places.stepSocket);
   }
 
   execute(job: Job, step: JobStep): Promise<JobEvent | undefined> {

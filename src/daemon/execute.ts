@@ -26,7 +26,7 @@ export async function execute(node: Node, job: Job, step: JobStep): Promise<JobE
       return undefined;
     case 'unpublish':
       await unlinkJob(runDir, job.key, job.machine);
-      await node.closeStepSocket(job);
+      node.closeStepSocket(job);
       return undefined;
     case 'end-steps':
       await job.resources.guest?.endAll(step.reason);

@@ -47,7 +47,9 @@ const OPEN_DEADLINE_MS = 5000;
  */
 export class HookServer {
   readonly #options: HookServerOptions;
-  readonly #servers = new Map<string, { readonly server: Server; readonly clients: Set<HookPeer> }>();
+  readonly #servers = new Map<string, Server>();
+  /** Also those of sockets that are no more. */
+  readonly #clients = new Set<HookPeer>();
 
   constructor(options: HookServerOptions) {
     this.#options = options;
@@ -56,8 +58,7 @@ export class HookServer {
   /** Begins to listen; a stale socket is replaced. Throws CaddisError when something else, or a live server, is there. */
   async listen(socket: HookSocket): Promise<void> {
     await removeStale(socket.path);
-    const clients = new Set<HookPeer>();
-    const server = createServer((connection) => this.#accept(connection, clients, socket));
+    const server = createServer((connection) => this.#accept(connection, socket));
     server.maxConnections = MOST_CLIENTS_PER_SOCKET;
     // bind(2) happens inside listen(): with this mask nobody can connect before the owner is set.
     const mask = process.umask(0o177);
@@ -76,30 +77,28 @@ export class HookServer {
       process.umask(mask);
     }
     server.on('error', (error) => this.#options.rejected?.(socket, error.message));
-    this.#servers.set(socket.path, { server, clients });
+    this.#servers.set(socket.path, server);
   }
 
-  /** Stops listening on a socket, ends its clients and removes it. Nothing happens when it is not there. */
-  async unlisten(path: string): Promise<void> {
-    const entry = this.#servers.get(path);
-    if (!entry) return;
+  /** Stops listening on a socket and removes it. Who is connected stays so: there may be something left to say. Nothing happens when it is not there. */
+  unlisten(path: string): void {
+    const server = this.#servers.get(path);
+    if (!server) return;
     this.#servers.delete(path);
-    const closed = new Promise<void>((resolve) => {
-      entry.server.close(() => resolve());
-    });
-    for (const client of entry.clients) client.close('the socket was closed');
-    await closed;
+    server.close();
     removeSocket(path);
   }
 
-  async close(): Promise<void> {
-    await Promise.all([...this.#servers.keys()].map((path) => this.unlisten(path)));
+  /** Stops listening on all sockets and ends all clients. */
+  close(): void {
+    for (const path of [...this.#servers.keys()]) this.unlisten(path);
+    for (const client of this.#clients) client.close('caddisd is stopping');
   }
 
-  #accept(connection: Socket, clients: Set<HookPeer>, socket: HookSocket): void {
+  #accept(connection: Socket, socket: HookSocket): void {
     const peer = new HookPeer(connection, (reason) => this.#options.rejected?.(socket, reason));
-    clients.add(peer);
-    connection.once('close', () => clients.delete(peer));
+    this.#clients.add(peer);
+    connection.once('close', () => this.#clients.delete(peer));
     const documents = new DocumentAssembler(1);
     const deadline = setTimeout(
       () => peer.close('no whole OPEN within the deadline'),

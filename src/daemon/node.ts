@@ -28,5 +28,5 @@ export interface Node {
   /** Removes what the store has of a job, once its scheduler has had time to say whether it runs again. */
   discardLater(key: JobKey, scheduler: Scheduler): void;
   openStepSocket(job: Job): Promise<void>;
-  closeStepSocket(job: Job): Promise<void>;
+  closeStepSocket(job: Job): void;
 }
