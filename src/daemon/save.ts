@@ -1,16 +1,21 @@
+import { rm, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
+import { join } from 'node:path';
 
+import { copyImage } from '../checkpoint/copy.ts';
 import type { Draft } from '../checkpoint/draft.ts';
 import { mapExtents, packedBytes } from '../checkpoint/extents.ts';
 import { HashFollower } from '../checkpoint/follow.ts';
 import type { Generation } from '../checkpoint/generation.ts';
 import type { HashedFile } from '../checkpoint/hash.ts';
+import type { StoreIo } from '../checkpoint/io.ts';
 import type { Manifest, ScratchImage } from '../checkpoint/manifest-schema.ts';
 import { packScratch } from '../checkpoint/scratch.ts';
 import type { JobEvent, SaveReason } from '../jobs/transitions.ts';
 import type { Domain } from '../libvirt/index.ts';
 import { CaddisError, messageOf } from '../model/errors.ts';
 import { formatBytes } from '../model/units.ts';
+import type { Hypervisor } from '../vm/hypervisor.ts';
 import { qemuProcess, residentBytes } from '../vm/qemu-process.ts';
 import { machineTypeOf } from '../vm/retarget.ts';
 import { type Checkpoints, submitIdentity } from './checkpoints.ts';
@@ -65,8 +70,8 @@ async function writeCheckpoint(
   sessions: SavedSessions,
   reason: SaveReason,
 ): Promise<Generation> {
-  const { domain, scratch } = job.resources;
-  if (!domain) throw new CaddisError('the job has no machine any more');
+  const { scratch } = job.resources;
+  const domain = domainOf(job);
   const { hypervisor } = node.context;
   const extents = scratch === undefined ? [] : await mapExtents(scratch);
   const qemu = await qemuProcess(job.machine);
@@ -79,7 +84,7 @@ async function writeCheckpoint(
     job.progress = { what: 'saving', totalBytes: expectedBytes, doneBytes: 0 };
     const signal = AbortSignal.timeout(SAVE_TIMEOUT_MS);
     const [memory, disk] = await Promise.all([
-      writeMemory(node, checkpoints, domain, draft, signal),
+      writeMemory(node, checkpoints, job, draft, signal),
       scratch === undefined
         ? undefined
         : packScratch(store.io, scratch, draft.scratchPath, extents, {
@@ -97,25 +102,50 @@ async function writeCheckpoint(
   }
 }
 
-/** Hashed while libvirt writes: what is left to do afterwards is little. */
+/**
+ * libvirt wants a file to be root's own, so that it writes into the store itself only where root is not squashed: then the image is hashed while it is written. Else it is
+ * staged on a file system of this node, and hashed while it is copied.
+ */
 async function writeMemory(
   { context }: Node,
-  { store }: Checkpoints,
-  domain: Domain,
+  { store, settings }: Checkpoints,
+  job: Job,
   draft: Draft,
   signal: AbortSignal,
 ): Promise<HashedFile> {
-  const abort = new AbortController();
-  const follower = new HashFollower(store.io, draft.memoryPath, {
-    signal: AbortSignal.any([signal, abort.signal]),
-  });
+  const { uid } = await stat(store.dir);
+  if (uid === 0) return writeDirectly(context.hypervisor, store.io, domainOf(job), draft.memoryPath, signal);
+  const staged = join(settings.staging_dir, `${job.machine}.memory`);
   try {
-    await context.hypervisor.saveMemory(domain, draft.memoryPath, { timeoutMs: SAVE_TIMEOUT_MS, signal });
+    await context.hypervisor.saveMemory(domainOf(job), staged, { timeoutMs: SAVE_TIMEOUT_MS, signal });
+    return await copyImage(store.io, staged, draft.memoryPath, { signal });
+  } finally {
+    await rm(staged, { force: true });
+  }
+}
+
+async function writeDirectly(
+  hypervisor: Hypervisor,
+  io: StoreIo,
+  domain: Domain,
+  path: string,
+  signal: AbortSignal,
+): Promise<HashedFile> {
+  const abort = new AbortController();
+  const follower = new HashFollower(io, path, { signal: AbortSignal.any([signal, abort.signal]) });
+  try {
+    await hypervisor.saveMemory(domain, path, { timeoutMs: SAVE_TIMEOUT_MS, signal });
     return await follower.finish();
   } catch (error) {
     abort.abort(error);
     throw error;
   }
+}
+
+function domainOf(job: Job): Domain {
+  const { domain } = job.resources;
+  if (!domain) throw new CaddisError('the job has no machine any more');
+  return domain;
 }
 
 function describe(

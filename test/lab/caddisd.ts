@@ -91,6 +91,7 @@ function configText(lab: Lab, host: LabHost): string {
     .join(', ');
   return `# Written by the lab.
 log_level = "debug"
+state_dir = "${lab.paths.root}/state/${host.name}"
 [vm]
 image = "lab"
 images_dir = "${imagesOf(lab)}"
@@ -116,6 +117,10 @@ type = "nfs4"
 source = "${lab.head.address}:${lab.paths.home}"
 target = "${lab.paths.home}"
 options = "addr=${lab.head.address},${NFS_OPTIONS}"
+[checkpoint]
+dir = "${lab.paths.store}"
+heartbeat = 3
+lease = 15
 [policy]
 native = ["native", "native.q"]
 allow_off = ["main"]
