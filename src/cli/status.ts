@@ -36,11 +36,18 @@ function row(machine: MachineStatus): string[] {
     machine.job,
     machine.user,
     machine.queue,
-    machine.link === 'up' ? machine.phase : `${machine.phase} (no agent)`,
+    phaseOf(machine),
     String(machine.steps),
     machine.cpus === null ? '-' : String(machine.cpus),
     machine.memory_bytes === null ? '-' : formatBytes(machine.memory_bytes),
     machine.address ?? '-',
     machine.machine,
   ];
+}
+
+function phaseOf({ phase, link, progress }: MachineStatus): string {
+  if (progress)
+    return `${progress.what} ${formatBytes(progress.done_bytes)} of ${formatBytes(progress.total_bytes)}`;
+  const standsStill = phase === 'frozen' || phase === 'saving' || phase === 'saved';
+  return link === 'up' || standsStill ? phase : `${phase} (no agent)`;
 }

@@ -59,7 +59,9 @@ export async function adopt(node: Node): Promise<void> {
     job.log.info('machine adopted');
     // Suspended, or in the middle of a save: the scheduler knows.
     if (await hypervisor.isPaused(domain))
-      void job.dispatch({ type: 'halted' }).catch((error: unknown) => job.log.error(messageOf(error)));
+      void job
+        .dispatch({ type: 'halted', signal: 0 })
+        .catch((error: unknown) => job.log.error(messageOf(error)));
   }
   await sweep(node);
 }

@@ -38,7 +38,7 @@ export async function execute(node: Node, job: Job, step: JobStep): Promise<JobE
       await thaw(node, job);
       return undefined;
     case 'ask':
-      return ask(node, job);
+      return ask(node, job, step.signal);
     case 'let-signals-go':
       job.resources.guest?.releaseSignals(step.deliver);
       return undefined;

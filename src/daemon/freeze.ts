@@ -29,10 +29,10 @@ export async function thaw(node: Node, job: Job): Promise<void> {
  * Asks what a signal meant. Without an answer the signal is delivered, as it would be without Caddis: a silent controller costs no job. A requeue that cannot be saved (no store)
  * is a cancel for the processes, as natively.
  */
-export async function ask(node: Node, job: Job): Promise<JobEvent> {
+export async function ask(node: Node, job: Job, number: number): Promise<JobEvent> {
   const begun = performance.now();
   try {
-    const verdict = await job.scheduler.meaning(job.request, AbortSignal.timeout(ASK_TIMEOUT_MS));
+    const verdict = await job.scheduler.meaning(job.request, number, AbortSignal.timeout(ASK_TIMEOUT_MS));
     job.log.info(`the scheduler says: ${verdict}`, { ms: Math.round(performance.now() - begun) });
     if (verdict !== 'requeued' || node.context.checkpoints) return { type: 'answered', verdict };
     job.log.warn('requeued without its state: there is no store (checkpoint.dir)');

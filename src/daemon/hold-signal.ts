@@ -14,6 +14,6 @@ export function holdSignal(job: Job, signal: number): 'pass' | 'hold' {
   // CONT changes nothing for a job that runs; before a TERM it goes ahead of it.
   if (!standsStill && (!isAmbiguous || signal === constants.signals.SIGCONT)) return 'pass';
   if (isAmbiguous)
-    job.dispatch({ type: 'halted' }).catch((error: unknown) => job.log.error(messageOf(error)));
+    job.dispatch({ type: 'halted', signal }).catch((error: unknown) => job.log.error(messageOf(error)));
   return 'hold';
 }

@@ -41,8 +41,8 @@ export type JobEvent =
   | { readonly type: 'start-failed'; readonly reason: string; readonly keepAddress?: boolean }
   | { readonly type: 'step-opened' }
   | { readonly type: 'step-ended' }
-  /** A signal reached a shim that may mean suspend, requeue, resume or what it says. */
-  | { readonly type: 'halted' }
+  /** A signal reached a shim that may mean suspend, requeue, resume or what it says; 0: the machine was found standing still. */
+  | { readonly type: 'halted'; readonly signal: number }
   | { readonly type: 'answered'; readonly verdict: Verdict }
   /** The scheduler's own suspend and resume methods, which leave nothing to ask. */
   | { readonly type: 'suspend' }
@@ -70,7 +70,7 @@ export type JobStep =
   /** Let them go on, with the right time. */
   | { readonly do: 'thaw' }
   /** Ask the scheduler, once, what its signal meant; gives `answered`. */
-  | { readonly do: 'ask' }
+  | { readonly do: 'ask'; readonly signal: number }
   /** Hand the signals that were held back to the processes, or forget them. */
   | { readonly do: 'let-signals-go'; readonly deliver: boolean }
   /** Write the machine into the store and let its shims end; gives `saved` or `save-failed`. */
@@ -108,10 +108,10 @@ export function transition(state: JobState, event: JobEvent): Transition {
       if (isAwake(state))
         return {
           state: { ...state, phase: 'frozen', asking: true },
-          steps: [{ do: 'freeze' }, { do: 'ask' }],
+          steps: [{ do: 'freeze' }, { do: 'ask', signal: event.signal }],
         };
       if (state.phase !== 'frozen' || state.asking) return stay(state);
-      return { state: { ...state, asking: true }, steps: [{ do: 'ask' }] };
+      return { state: { ...state, asking: true }, steps: [{ do: 'ask', signal: event.signal }] };
     case 'answered':
       return answered(state, event.verdict);
     case 'suspend':

@@ -27,7 +27,16 @@ export interface MachineStatus {
   readonly memory_available_bytes: number | null;
   readonly address: string | null;
   readonly qemu_pid: number | null;
+  /** `base`, or `restore` from a checkpoint. */
   readonly boot_path: string;
+  /** How long this machine has stood still on this node, in all. */
+  readonly frozen_ms: number;
+  /** Of a save or restore that is under way. */
+  readonly progress: {
+    readonly what: 'saving' | 'restoring';
+    readonly done_bytes: number;
+    readonly total_bytes: number;
+  } | null;
   readonly started_at: string;
   /** Milliseconds that each part of the start took, in order. */
   readonly start_ms: Readonly<Record<string, number>>;

@@ -51,8 +51,11 @@ export interface Scheduler {
   readonly truncatesOutput: boolean;
   /** Signals at a shim that may mean that the whole job is suspended, goes on, or goes back to the queue. Empty where the scheduler has methods for that. */
   readonly ambiguousSignals: ReadonlySet<number>;
-  /** What such a signal meant; one query. Throws SchedulerUnavailable when there is no answer before `signal` aborts. */
-  meaning(request: JobRequest, signal: AbortSignal): Promise<Verdict>;
+  /**
+   * What such a signal (its number; 0: a machine was found standing still) meant; one query where that decides. Throws SchedulerUnavailable when there is no answer before
+   * `signal` aborts.
+   */
+  meaning(request: JobRequest, number: number, signal: AbortSignal): Promise<Verdict>;
   /** Does or will this job run, on whatever node? Undefined: no answer. What nobody will run again needs no checkpoint. */
   isWanted(key: JobKey, signal: AbortSignal): Promise<boolean | undefined>;
   /** Spares a job whose state was saved the wait that the scheduler puts before another start. */

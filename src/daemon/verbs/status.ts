@@ -36,7 +36,13 @@ async function machineStatus(job: Job): Promise<MachineStatus> {
     memory_available_bytes: job.sizes.availableBytes ?? null,
     address: job.facts.address ?? null,
     qemu_pid: (await qemuProcess(job.machine))?.pid ?? null,
-    boot_path: 'base',
+    boot_path: job.bootPath,
+    frozen_ms: Math.round(
+      job.frozenMs + (job.frozenSinceMs === undefined ? 0 : performance.now() - job.frozenSinceMs),
+    ),
+    progress: job.progress
+      ? { what: job.progress.what, done_bytes: job.progress.doneBytes, total_bytes: job.progress.totalBytes }
+      : null,
     started_at: job.facts.startedAt,
     start_ms: job.startMs,
   };

@@ -93,7 +93,7 @@ export function createSlurm(options: SlurmOptions): Scheduler {
     },
     truncatesOutput: true,
     ambiguousSignals: AMBIGUOUS_SIGNALS,
-    meaning: (request, signal) => meaning(request, node, signal, run),
+    meaning: (request, number, signal) => meaning(request, number, node, signal, run),
     beginAgain: (key, signal) => beginAgain(key, node, signal, run),
     async isWanted(key, signal) {
       try {

@@ -29,8 +29,8 @@ describe.each<BatchSystem>(['slurm', 'gridengine'])('a job of %s', (system) => {
   it('goes on at the same instruction on the other host, and back', { timeout: 4 * MOVE_MS }, async () => {
     const wanted = undisturbed(lab, system, { seconds: SECONDS });
     const [one, two] = nodes;
-    const options = system === 'slurm' ? [] : ['-q', 'move.q'];
-    const job = await startCounting(lab, system, one, { seconds: SECONDS, options });
+    const queue = system === 'slurm' ? 'main' : 'move.q';
+    const job = await startCounting(lab, system, one, { seconds: SECONDS, queue });
     await untilTick(job, 3);
     let here = (await machineOf(one, job)) ? one : two;
     for (const tick of [6, 10, 14]) {

@@ -27,12 +27,20 @@ export async function startCounting(
     seconds,
     megabytes = 20,
     options = [],
+    queue,
     body,
-  }: { seconds: number; megabytes?: number; options?: readonly string[]; body?: string },
+  }: {
+    seconds: number;
+    megabytes?: number;
+    options?: readonly string[];
+    queue?: string;
+    body?: string;
+  },
 ): Promise<Counting> {
   const { id, directory } = await submit(lab, system, 'vm', {
     script: script(seconds, megabytes, body),
     files: { 'counter.py': await readFile(COUNTER, 'utf8') },
+    ...(queue === undefined ? {} : { queue }),
     options: [...(system === 'slurm' ? ['-w', node.name, '--mem=400M'] : ['-l', `h_vmem=400M`]), ...options],
   });
   return { system, id, directory, key: system === 'slurm' ? `slurm-${id}` : `gridengine-${id}.1` };

@@ -20,6 +20,8 @@ export interface BatchJob {
   readonly args?: readonly string[];
   /** Options of sbatch or qsub, before the script. */
   readonly options?: readonly string[];
+  /** Another queue or partition than the ordinary one of `where`. */
+  readonly queue?: string;
   readonly user?: string;
   readonly environment?: Readonly<Record<string, string>>;
   /** Files that lie in the job's directory before it is submitted. */
@@ -121,7 +123,7 @@ export async function submit(
       ? ['-o', 'out']
       : ['-j', 'y', '-o', 'out']
     : ['-o', 'out', '-e', 'err'];
-  const place = PARTITION[system][where];
+  const place = job.queue ?? PARTITION[system][where];
   const what =
     job.command === undefined
       ? ['job.sh', ...(job.args ?? [])]

@@ -86,13 +86,21 @@ describe('the life of a job', () => {
   const running: JobEvent[] = [{ type: 'machine-ready' }, { type: 'step-opened' }];
 
   it('freezes first and asks once, however many shims got the signal', () => {
-    const { state, done } = play([...running, { type: 'halted' }, { type: 'halted' }]);
+    const { state, done } = play([
+      ...running,
+      { type: 'halted', signal: 15 },
+      { type: 'halted', signal: 15 },
+    ]);
     expect(done).toEqual(['publish', 'freeze', 'ask']);
     expect(state).toMatchObject({ phase: 'frozen', asking: true });
   });
 
   it('thaws and delivers what was a cancel', () => {
-    const { state, done } = play([...running, { type: 'halted' }, { type: 'answered', verdict: 'deliver' }]);
+    const { state, done } = play([
+      ...running,
+      { type: 'halted', signal: 15 },
+      { type: 'answered', verdict: 'deliver' },
+    ]);
     expect(done.slice(-2)).toEqual(['thaw', 'let-signals-go']);
     expect(state.phase).toBe('running');
   });
@@ -100,11 +108,15 @@ describe('the life of a job', () => {
   it('stays frozen while suspended, and asks again at the next signal', () => {
     const suspended: JobEvent[] = [
       ...running,
-      { type: 'halted' },
+      { type: 'halted', signal: 15 },
       { type: 'answered', verdict: 'suspended' },
     ];
     expect(play(suspended).state).toMatchObject({ phase: 'frozen', asking: false });
-    const { done } = play([...suspended, { type: 'halted' }, { type: 'answered', verdict: 'deliver' }]);
+    const { done } = play([
+      ...suspended,
+      { type: 'halted', signal: 15 },
+      { type: 'answered', verdict: 'deliver' },
+    ]);
     expect(done.slice(-3)).toEqual(['ask', 'thaw', 'let-signals-go']);
   });
 
@@ -118,7 +130,7 @@ describe('the life of a job', () => {
   ])('destroys a requeued machine only when it is saved: %s', (_, end) => {
     const { state, done } = play([
       ...running,
-      { type: 'halted' },
+      { type: 'halted', signal: 15 },
       { type: 'answered', verdict: 'requeued' },
       ...end,
       { type: 'destroyed' },
