@@ -126,6 +126,7 @@ export async function moveTo(lab: Lab, job: Counting, from: LabHost, to: LabHost
     );
     await must(asUser(lab, ['scontrol', 'update', `jobid=${job.id}`, `reqnodelist=${to.name}`], root));
   } else {
+    await asUser(lab, ['qmod', '-e', `move.q@${to.name}`], root);
     await must(asUser(lab, ['qmod', '-d', `move.q@${from.name}`], root));
     try {
       await must(asUser(lab, ['qmod', '-sj', job.id], root));
