@@ -84,15 +84,21 @@ function answers(peer: FakePeer, session: bigint, delivered: bigint): void {
 }
 
 /** Answers as a process side does that has produced `text` of which `from` bytes were acknowledged. */
-function produces(peer: FakePeer, text: string, from: number, stdin = 0): void {
+function produces(peer: FakePeer, text: string, from: number, stdin = 0, ended = false): void {
   const send = peer.send.bind(peer);
   peer.send = (frame) => {
     send(frame);
     if (frame.type !== T.Attach || frame.session !== command) return;
     const payload = attached([stdin, stdin + 3, from, text.length, 0, 0]);
+    const flags = ended ? 2 : 1;
     queueMicrotask(() => {
+      // To an ATTACH from before.
+      const { offset } = frame;
+      const old = attached([0, 0, 0, 0, 0, 0]);
+      peer.says({ type: T.Attached, session: command, flags: 1, offset: offset - 1n, payload: old });
       peer.says({ type: T.Data, session: command, stream: 1, offset: 0n, payload: Buffer.from('stale') });
-      peer.says({ type: T.Attached, session: command, flags: 1, offset: frame.offset, payload });
+      peer.says({ type: T.Attached, session: command, flags, offset, payload });
+      if (ended) peer.says(exitFields(command, { kind: 'exited', code: 0 }, BigInt(text.length)));
       for (let at = from; at < text.length; at += 4)
         peer.says({
           type: T.Data,
@@ -245,7 +251,7 @@ describe('a relayed command of a machine that leaves', () => {
     await relay();
     start(task, shimOfTask, { relay: command, task: 0 });
     answers(shimOfTask, task, 4n);
-    produces(shim, 'abcd', 0);
+    produces(shim, 'abcd', 0, 0, true);
     answers(shim, batch, 0n);
     for (const [name, peer] of Object.entries({ shim, shimOfTask })) {
       const send = peer.send.bind(peer);
@@ -261,6 +267,7 @@ describe('a relayed command of a machine that leaves', () => {
     const { sessions, relays } = await moving;
     expect(order).toEqual([`shimOfTask ${T.Moved}`, `shim ${T.Attach}`, `shim ${T.Moved}`]);
     expect(relays[0]).not.toHaveProperty('exit');
+    expect(relays[0]?.streams[0].bytes.toString()).toBe('abcd');
     expect(sessions.find(({ session }) => session === task)).toMatchObject({ relay: command, task: 0 });
   });
 
@@ -272,6 +279,21 @@ describe('a relayed command of a machine that leaves', () => {
     shim.says(exitFields(command, { kind: 'exited', code: 4 }));
     const { relays } = await moving;
     expect(relays[0]).toMatchObject({ exit: { kind: 'exited', code: 4 } });
+  });
+
+  test('that had ended before its caller could hear of it has ended', async () => {
+    start();
+    await relay();
+    produces(shim, 'all', 0, 0, true);
+    const { relays } = await router.move(SOON);
+    expect(relays[0]).toMatchObject({ exit: { kind: 'exited', code: 0 } });
+    expect(relays[0]?.streams[0].bytes.toString()).toBe('all');
+  });
+
+  test('that its shim does not know, or that says nothing, is lost', async () => {
+    start();
+    await relay();
+    expect((await router.move(SOON)).relays).toEqual([]);
   });
 
   test('that was being ruled has not started', async () => {
@@ -349,7 +371,7 @@ const STATE: MovedState = {
   ],
   relays: [
     {
-      ...{ session: command, parent: batch, call, started: true, stdinAccepted: 0n },
+      ...{ session: command, parent: batch, call, started: true, stdinAccepted: 3n },
       streams: [
         { acknowledged: 4n, bytes: Buffer.from('kept') },
         { acknowledged: 0n, bytes: Buffer.alloc(0) },
@@ -433,14 +455,18 @@ describe('a machine that came', () => {
     expect(asked).toHaveLength(1);
   });
 
-  test('gives a stub what was kept while its command is still away, and no 60 s', () => {
-    link.from({ type: T.Attach, session: command, payload: u64s([0, 6, 0]) });
+  test('gives a stub what was kept while its command is still away, and no 60 s', async () => {
+    for (const delivered of [4, 6])
+      link.from({ type: T.Attach, session: command, payload: u64s([0, delivered, 0]) });
+    // Not before the guest has seen the last ATTACHED: output goes by the other port.
+    link.fence(1);
+    await settle();
+    expect(link.types).toEqual([T.Attached, T.Attached]);
     link.fence();
-    return settle().then(() => {
-      expect(link.types).toEqual([T.Attached, T.Data]);
-      expect(link.sent[1]).toMatchObject({ offset: 6n, stream: 1 });
-      expect(payloadOf(link.sent[1] as Frame).toString()).toBe('pt');
-    });
+    await settle();
+    expect(link.types).toEqual([T.Attached, T.Attached, T.Data]);
+    expect(link.sent[2]).toMatchObject({ offset: 6n, stream: 1 });
+    expect(payloadOf(link.sent[2] as Frame).toString()).toBe('pt');
   });
 
   test('refuses a command behind what it had said before', async () => {
@@ -452,6 +478,7 @@ describe('a machine that came', () => {
     link.from({ type: T.Attach, session: command, payload: u64s([0, 4, 0]) });
     link.fence();
     await settle();
+    link.from({ type: T.Ack, session: command, stream: 1, offset: 8n });
     link.from({ type: T.Ack, session: command, stream: 1, offset: 8n });
     expect(link.types).toEqual([T.Attached, T.Data, T.Lost]);
     link.from({ type: T.Attach, session: command, payload: u64s([0, 8, 0]) });
@@ -519,9 +546,28 @@ describe('a machine that came', () => {
     produces(shim, 'new', 0, 5);
     link.from({ type: T.Attach, session: command, payload: u64s([0, 6, 0]) });
     const { relays } = await router.move(SOON);
-    expect(relays[0]).toMatchObject({ started: true, stdinAccepted: 5n });
+    expect(relays[0]).toMatchObject({ started: true, stdinAccepted: 8n });
     expect(relays[0]?.streams[0]).toEqual({ acknowledged: 6n, bytes: Buffer.from('ptnew') });
   });
+});
+
+test('a command that was called again leaves with what its caller took since', async () => {
+  router.resume(STATE);
+  router.attachResumed(batch, 'batch', shim, []);
+  shim.says({ type: T.Attach, session: batch, payload: u64s([0, 0, 0]) });
+  await settle();
+  link.from({ type: T.Attach, session: command, payload: u64s([0, 8, 0]) });
+  shim.says({
+    type: T.Attached,
+    session: command,
+    flags: 1,
+    offset: shim.got.at(-1)?.offset ?? 0n,
+    payload: attached([0, 0, 0, 3, 0, 0]),
+  });
+  link.from({ type: T.Ack, session: command, stream: 1, offset: 10n });
+  produces(shim, 'newer', 2, 1);
+  const { relays } = await router.move(SOON);
+  expect(relays[0]?.streams[0]).toEqual({ acknowledged: 10n, bytes: Buffer.from('wer') });
 });
 
 describe('signals', () => {

@@ -115,7 +115,7 @@ class Journey {
 function movedAt(pick: (below: number) => number) {
   const acknowledged = [1_000_000 + pick(5), pick(2) * 77] as const;
   const kept = [
-    pattern(acknowledged[0], pick(3) === 0 ? 0 : pick(262_145), 3),
+    pattern(acknowledged[0], pick(3) === 0 ? 0 : pick(400_000), 3),
     pattern(acknowledged[1], pick(5000), 4),
   ] as const;
   const input = pattern(0, pick(400_000), 5);
@@ -144,7 +144,7 @@ test.each([
   ['the shim comes back', { link: 0, peer: 90 }],
   ['both break', { link: 90, peer: 90 }],
 ])('every byte arrives once, in both directions, when %s', async (_what, cuts) => {
-  for (let seed = 1; seed <= 25; seed++) {
+  for (let seed = 1; seed <= 12; seed++) {
     const pick = random(1000 + seed);
     const { moved, kept, ahead, stub, accepted } = movedAt(pick);
     const journey = new Journey(seed, moved, stub);

@@ -175,6 +175,9 @@ describe('a guest that', () => {
     ['opens without bit 63', { type: T.Open, session: 77n }],
     ['ends oddly', { type: T.Exit, session, payload: Buffer.alloc(3) }],
     ['says LOST', { type: T.Lost, session }],
+    ['says MOVED', { type: T.Moved, session }],
+    ['says MOVED for a command', { type: T.Moved, session: GUEST_OPENED | 1n }],
+    ['says RESUME', { type: T.Resume, session }],
     ['relays rubbish', { type: T.Open, session: GUEST_OPENED | 1n, payload: Buffer.from('x') }],
   ] as const)('%s resets the link', (_what, fields) => {
     opened();
@@ -188,6 +191,7 @@ test('a shim may speak for its own session only', () => {
   opened();
   expect(() => peer.says({ type: T.Signal, session: 6n, offset: 9n })).toThrow(ProtocolError);
   expect(() => peer.says({ type: T.Exit, session })).toThrow(ProtocolError);
+  expect(() => peer.says({ type: T.Resume, session })).toThrow(ProtocolError);
 });
 
 test('a shim is not read while the guest is congested', () => {

@@ -10,9 +10,9 @@ import { FrameType as T, WINDOW_BYTES } from '../../../src/guest/protocol/types.
 
 /** Bytes that tell their position, so that a lost, doubled or moved piece shows. */
 export function pattern(from: number, length: number, salt: number): Buffer {
-  return Buffer.from(
-    Array.from({ length }, (_, i) => ((from + i) * 167 + ((from + i) >> 8) * 31 + salt) & 0xff),
-  );
+  const out = Buffer.alloc(length);
+  for (let i = 0; i < length; i++) out[i] = (from + i) * 167 + ((from + i) >> 8) * 31 + salt;
+  return out;
 }
 
 const NUMBER = (value: bigint) => Number(value);
