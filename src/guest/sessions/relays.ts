@@ -323,7 +323,7 @@ export class Relays {
   async #peerFor(parent: bigint): Promise<SessionPeer | undefined> {
     const deadline = performance.now() + PEER_WAIT_MS;
     for (;;) {
-      const peer = this.#options.parentPeer(parent);
+      const peer = parent === 0n ? this.#options.anyPeer() : this.#options.parentPeer(parent);
       if (peer || performance.now() > deadline) return peer ?? this.#options.anyPeer();
       await setTimeoutAsync(PEER_EVERY_MS);
     }
