@@ -536,6 +536,30 @@ static void refusals(void)
 	tlv_free(&w);
 }
 
+/* The RESUME of the golden frames is the one that the TypeScript side writes. */
+static void golden(void)
+{
+	static char line[400000], hex[2000];
+	static struct kept kept[2];
+	uint8_t bytes[1000];
+	FILE *f = fopen(GOLDEN, "re");
+	unsigned type = 0, byte;
+	size_t n = 0;
+
+	while (f && type != F_RESUME && fgets(line, sizeof line, f))
+		if (sscanf(line, "%*s %u %*s %*s %*s %*s %*s %1999s", &type, hex) != 2)
+			type = 0;
+	if (f)
+		fclose(f);
+	if (!CHECK(type == F_RESUME))
+		return;
+	while (sscanf(hex + 2 * n, "%2x", &byte) == 1)
+		bytes[n++] = (uint8_t)byte;
+	CHECK(!kept_parse(bytes, n, kept));
+	CHECK(kept[0].delivered == 10 && kept[0].length == 15 && !strcmp(kept[0].path, "/home/u/.caddis-kept"));
+	CHECK(kept[1].delivered == 3 && kept[1].length == KEPT_NONE && !kept[1].path[0]);
+}
+
 /* Whatever a RESUME holds: parsed or refused, never read beyond. */
 static void any_document(void)
 {
@@ -620,6 +644,7 @@ void test_move(void)
 	input(1);
 	over_broken_connections();
 	refusals();
+	golden();
 	any_document();
 	any_frames();
 }

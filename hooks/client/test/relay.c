@@ -55,13 +55,13 @@ static void run_here(void)
 	rig_attached(&r, 0, 0, 0);
 	uint8_t d[24] = { 0 };
 	d[8] = 9;
-	say(&r, F_ATTACH, STREAM_NONE, 0, d, sizeof d);
-	CHECK(rig_expect(&r, F_ATTACHED) && r.last.session == COMMAND && r.last.flags == 2);
+	say(&r, F_ATTACH, STREAM_NONE, 77, d, sizeof d);
+	CHECK(rig_expect(&r, F_ATTACHED) && r.last.session == COMMAND && r.last.flags == 2 && r.last.offset == 77);
 	CHECK(rig_expect(&r, F_EXIT) && get32(r.payload + 4) == 7);
 	say(&r, F_EXIT_ACK, STREAM_NONE, 0, NULL, 0);
 	/* One that this shim never had. */
-	rig_say_as(&r, GUEST_OPENED | 6, F_ATTACH, STREAM_NONE, 0, 0, d, sizeof d);
-	CHECK(rig_expect(&r, F_ATTACHED) && r.last.session == (GUEST_OPENED | 6) && r.last.flags == 0);
+	rig_say_as(&r, GUEST_OPENED | 6, F_ATTACH, STREAM_NONE, 0, 78, d, sizeof d);
+	CHECK(rig_expect(&r, F_ATTACHED) && r.last.session == (GUEST_OPENED | 6) && r.last.flags == 0 && r.last.offset == 78);
 	rig_exit(&r, EXIT_STATUS, 0, 0, 0, 0, "");
 	CHECK(rig_wait(&r, 5000) && exited(&r, 0) && r.length[0] == 0);
 	rig_end(&r);

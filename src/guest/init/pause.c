@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -17,16 +18,25 @@
 /* Where rootfs.c puts the scratch disk. */
 #define SCRATCH "/run/caddis/scratch"
 
+static const char *scratch(void)
+{
+#ifdef CADDIS_TEST
+	if (getenv("CADDIS_TEST_SCRATCH"))
+		return getenv("CADDIS_TEST_SCRATCH");
+#endif
+	return SCRATCH;
+}
+
 static int sync_scratch(struct job *j)
 {
-	int fd = open(SCRATCH, O_RDONLY | O_DIRECTORY | O_CLOEXEC), failed;
+	int fd = open(scratch(), O_RDONLY | O_DIRECTORY | O_CLOEXEC), failed;
 
 	/* A machine that has no job yet has no scratch disk either. */
 	if (fd < 0)
-		return errno == ENOENT ? 0 : job_failed(j, "scratch disk", SCRATCH);
+		return errno == ENOENT ? 0 : job_failed(j, "scratch disk", scratch());
 	failed = syncfs(fd);
 	if (failed)
-		job_failed(j, "sync", SCRATCH);
+		job_failed(j, "sync", scratch());
 	close(fd);
 	return failed ? -1 : 0;
 }

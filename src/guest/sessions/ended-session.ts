@@ -29,7 +29,15 @@ export class EndedSession {
     const [, stdoutEnd, stderrEnd] = parseAttach(frame);
     const positions = [0n, 0n, stdoutEnd, stdoutEnd, stderrEnd, stderrEnd];
     const payload = Buffer.concat([u64s(positions), Buffer.from([1, 1, 1, 0])]);
-    this.#peer.send(frameOf({ type: FrameType.Attached, session, flags: AttachedState.Exited, payload }));
+    this.#peer.send(
+      frameOf({
+        type: FrameType.Attached,
+        session,
+        flags: AttachedState.Exited,
+        offset: frame.offset,
+        payload,
+      }),
+    );
     const status = exit ?? { kind: 'lost' as const, message: 'nobody knows how this step ended' };
     this.#peer.send(encodeExit(session, { status, stdoutEnd, stderrEnd }));
   }

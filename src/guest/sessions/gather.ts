@@ -12,6 +12,9 @@ interface Output {
   bytes: number;
 }
 
+/** Of our ATTACH: the answers to others may be on their way. */
+const MARK = 2n ** 64n - 1n;
+
 /**
  * Fetches from a command's process side what it has produced and its caller has not acknowledged: at most a window of each stream, since that is what a process
  * side keeps. Nothing is acknowledged by it.
@@ -37,7 +40,7 @@ export class Gathering {
     this.#outputs = [newOutput(taken[0]), newOutput(taken[1])];
     this.#exit = exit;
     const payload = u64s([0n, ...taken]);
-    this.#ask = () => send(frameOf({ type: FrameType.Attach, session, payload }));
+    this.#ask = () => send(frameOf({ type: FrameType.Attach, session, offset: MARK, payload }));
   }
 
   /** Undefined: the process side does not know it, or said nothing within `timeoutMs`. */
@@ -58,7 +61,7 @@ export class Gathering {
 
   /** A frame of the process side. Throws ProtocolError. */
   take(frame: Frame): void {
-    if (frame.type === FrameType.Attached) this.#takeAttached(frame);
+    if (frame.type === FrameType.Attached && frame.offset === MARK) this.#takeAttached(frame);
     else if (frame.type === FrameType.Exit) this.#takeExit(frame);
     else if (frame.type === FrameType.Data && this.#attached !== 'not') this.#takeData(frame);
     if (this.#isComplete()) this.#done();

@@ -20,7 +20,9 @@ export interface RunningRelay {
   readonly kind: 'running';
   readonly peer: SessionPeer;
   readonly guards: Record<number, StreamGuard>;
-  attached: boolean;
+  /** Frames of the command pass. `asked`: it was sent an ATTACH with this mark; what it said before its answer to that is stale, and is said again. */
+  attached: 'no' | 'asked' | 'yes';
+  mark: bigint;
   /** What the guest has acknowledged of stdout and stderr. */
   taken: readonly [bigint, bigint];
   exit: ExitStatus | undefined;
@@ -28,13 +30,19 @@ export interface RunningRelay {
   early: { frames: Frame[]; bytes: number } | undefined;
 }
 
+/** Nobody here knows it (caddisd was restarted, or the shim is away): all shims are asked with the stub's ATTACH. */
+interface OrphanRelay {
+  readonly kind: 'orphan';
+  readonly attach: Frame | undefined;
+  readonly timer: NodeJS.Timeout;
+}
+
 export type Relay =
   | CalledRelay
   /** It was refused, or had ended before the machine was moved: its text and its end are here. */
   | { readonly kind: 'refused'; readonly text: TextProcess }
   | RunningRelay
-  /** Nobody here knows it (caddisd was restarted): all shims are asked with the stub's ATTACH. */
-  | { readonly kind: 'orphan'; readonly attach: Frame | undefined; readonly timer: NodeJS.Timeout };
+  | OrphanRelay;
 
 /** What was called, as the guest sent it; empty when that was too much to remember. */
 export interface RelayCall {
@@ -47,7 +55,8 @@ export function newRunning(peer: SessionPeer): RunningRelay {
     kind: 'running',
     peer,
     guards: { [Stream.Stdin]: new StreamGuard() },
-    attached: true,
+    attached: 'yes',
+    mark: 0n,
     taken: [0n, 0n],
     exit: undefined,
     early: undefined,

@@ -91,6 +91,7 @@ export class Relays {
   #callBytes = 0;
   /** Those that come from another host: between the stub's offsets and the new command's. */
   readonly #resumed = new Map<bigint, ResumedRelay>();
+  #lastMark = 0n;
   #leaving: LeavingRelays | undefined;
   #documents = new DocumentAssembler();
 
@@ -106,8 +107,8 @@ export class Relays {
     if (this.#leaving) return;
     for (const resumed of this.#resumed.values()) resumed.linkDown();
     for (const [session, relay] of this.#relays) {
-      if (relay.kind !== 'running' || !relay.attached) continue;
-      relay.attached = false;
+      if (relay.kind !== 'running' || relay.attached === 'no') continue;
+      relay.attached = 'no';
       relay.early = undefined;
       relay.peer.send(frameOf({ type: FrameType.Detach, session }));
     }
@@ -189,7 +190,13 @@ export class Relays {
     }
     const resumed = this.#resumed.get(session);
     const frame = resumed ? resumed.fromGuest(sent) : sent;
-    if (frame) this.#toCommand(session, frame);
+    if (frame) this.#toCommand(session, frame.type === FrameType.Attach ? this.#marked(frame) : frame);
+  }
+
+  /** Told apart from those before it: the answer to one of those may be on its way. */
+  #marked(attach: Frame): Frame {
+    this.#lastMark += 1n;
+    return { ...attach, offset: this.#lastMark };
   }
 
   #toCommand(session: bigint, frame: Frame): void {
@@ -216,16 +223,16 @@ export class Relays {
       return;
     }
     if (relay?.kind === 'orphan' && frame.type === FrameType.Attached) {
-      if (frame.flags === AttachedState.Unknown) return;
+      if (frame.flags === AttachedState.Unknown || frame.offset !== relay.attach?.offset) return;
       clearTimeout(relay.timer);
       const running = newRunning(peer);
-      if (relay.attach) noteTaken(running, relay.attach);
+      noteTaken(running, relay.attach);
       this.#relays.set(frame.session, running);
       this.#agreed(running, frame);
       this.#answer(running, frame);
       return;
     }
-    if (relay?.kind !== 'running' || relay.peer !== peer || !relay.attached) return;
+    if (relay?.kind !== 'running' || relay.peer !== peer || !this.#isCurrent(relay, frame)) return;
     if (frame.type === FrameType.Ack) relay.guards[Stream.Stdin]?.acknowledge(frame.offset);
     if (frame.type === FrameType.Exit) relay.exit = parseExit(frame).status;
     if (frame.type === FrameType.Attached) this.#agreed(relay, frame);
@@ -236,6 +243,14 @@ export class Relays {
       if (relay.early.bytes > 2 * WINDOW_BYTES || relay.early.frames.length > MOST_EARLY)
         throw new ProtocolError('a relayed command sent more output than its windows allow');
     } else this.#toGuest(frame);
+  }
+
+  /** False for what the command said before it had seen the last ATTACH: all of that comes again. */
+  #isCurrent(relay: RunningRelay, frame: Frame): boolean {
+    if (relay.attached === 'asked' && frame.type === FrameType.Attached && frame.offset === relay.mark)
+      relay.attached = 'yes';
+    // The one EXIT that is no repetition says that the bytes asked for are gone.
+    return relay.attached === 'yes' || (relay.attached === 'asked' && isRefusal(frame));
   }
 
   /** Sends OPENED or ATTACHED, and what follows it on the bulk port only when the guest has seen it. */
@@ -308,7 +323,7 @@ export class Relays {
   async #peerFor(parent: bigint): Promise<SessionPeer | undefined> {
     const deadline = performance.now() + PEER_WAIT_MS;
     for (;;) {
-      const peer = this.#options.parentPeer(parent);
+      const peer = parent === 0n ? this.#options.anyPeer() : this.#options.parentPeer(parent);
       if (peer || performance.now() > deadline) return peer ?? this.#options.anyPeer();
       await setTimeoutAsync(PEER_EVERY_MS);
     }
@@ -364,8 +379,11 @@ export class Relays {
   }
 
   #toPeer(relay: RunningRelay, frame: Frame): void {
-    if (frame.type === FrameType.Attach) relay.attached = true;
-    else if (!relay.attached) return;
+    if (frame.type === FrameType.Attach) {
+      relay.attached = 'asked';
+      relay.mark = frame.offset;
+      relay.early = undefined;
+    } else if (relay.attached === 'no') return;
     noteTaken(relay, frame);
     if (frame.type === FrameType.Data) {
       const verdict = relay.guards[Stream.Stdin]?.data(frame.offset, frame.length);
@@ -402,4 +420,8 @@ export class Relays {
     const relay = this.#relays.get(session);
     if (relay?.kind === 'orphan') clearTimeout(relay.timer);
   }
+}
+
+function isRefusal(frame: Frame): boolean {
+  return frame.type === FrameType.Exit && parseExit(frame).status.kind === 'lost';
 }

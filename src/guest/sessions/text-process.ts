@@ -97,7 +97,9 @@ export class TextProcess {
     }
     const payload = Buffer.concat([u64s(positions), Buffer.alloc(4)]);
     const flags = this.#status ? AttachedState.Exited : AttachedState.Running;
-    this.#send(frameOf({ type: FrameType.Attached, session: this.#session, flags, payload }));
+    this.#send(
+      frameOf({ type: FrameType.Attached, session: this.#session, flags, offset: frame.offset, payload }),
+    );
     this.#pump(Stream.Stdout);
     this.#pump(Stream.Stderr);
     this.#sendExit();

@@ -83,9 +83,9 @@ static int lost_bytes(const struct session *s, const uint8_t *delivered)
 	return 0;
 }
 
-static void answer(struct processes *t, uint64_t id, uint8_t type, const uint8_t *payload, size_t length)
+static void answer(struct processes *t, uint64_t id, uint8_t type, uint64_t offset, const uint8_t *payload, size_t length)
 {
-	struct frame f = { .type = type, .stream = STREAM_NONE, .session = id, .length = (uint32_t)length };
+	struct frame f = { .type = type, .stream = STREAM_NONE, .session = id, .offset = offset, .length = (uint32_t)length };
 
 	t->host.send(t->host.user, &f, payload);
 }
@@ -98,7 +98,7 @@ static void refuse(struct processes *t, uint64_t id, uint32_t kind, uint32_t val
 	put32(b, kind);
 	put32(b + 4, value);
 	memcpy(b + 24, message, n);
-	answer(t, id, F_EXIT, b, 24 + n);
+	answer(t, id, F_EXIT, 0, b, 24 + n);
 }
 
 static void on_attach(struct processes *t, struct session *s, const struct frame *f)
@@ -108,11 +108,13 @@ static void on_attach(struct processes *t, struct session *s, const struct frame
 	if (f->length < 24)
 		complain(t, f, "ATTACH shorter than its three offsets");
 	else if (!s)
-		answer(t, f->session, F_ATTACHED, nothing, sizeof nothing);
+		answer(t, f->session, F_ATTACHED, f->offset, nothing, sizeof nothing);
 	else if (lost_bytes(s, f->payload))
 		refuse(t, f->session, EXIT_LOST, 0, "output was acknowledged that this stdio side never saw");
-	else
+	else {
+		s->attach_mark = f->offset;
 		attach(s, f->payload);
+	}
 }
 
 static void on_open(struct processes *t, struct session *s, const struct frame *f)

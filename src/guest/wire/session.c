@@ -174,7 +174,8 @@ static int send_opened(struct session *s, const struct process_host *host)
 static int send_attached(struct session *s, const struct process_host *host)
 {
 	uint8_t b[52] = { 0 };
-	struct frame f = { .type = F_ATTACHED, .stream = STREAM_NONE, .session = s->id, .length = sizeof b, .flags = s->state == EXITED ? 2 : 1 };
+	struct frame f = { .type = F_ATTACHED, .stream = STREAM_NONE, .session = s->id, .offset = s->attach_mark, .length = sizeof b,
+		.flags = s->state == EXITED ? 2 : 1 };
 
 	put64(b, s->in.ring.base);
 	put64(b + 8, s->in.ring.end);

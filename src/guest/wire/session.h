@@ -40,6 +40,7 @@ struct session {
 	int tty, merged;
 	struct inbound in;
 	struct outbound out[2]; /* streams 1 and 2 */
+	uint64_t attach_mark; /* of the ATTACH that the next ATTACHED answers */
 	int attached, want_opened, want_attached, want_exit, opened;
 	uint32_t exit_kind, exit_value;
 	char message[560];

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 
 import { type Frame, frameOf } from '../../../src/guest/protocol/frame.ts';
+import { parseMoved } from '../../../src/guest/protocol/move-documents.ts';
 import { encodeExit } from '../../../src/guest/protocol/session-payloads.ts';
 import { FrameType, Stream } from '../../../src/guest/protocol/types.ts';
 import { CapturePeer } from '../../../src/guest/sessions/capture.ts';
@@ -39,4 +40,13 @@ test('ends with a broken link', async () => {
   const { peer } = captured(3);
   peer.send(frameOf({ type: FrameType.Lost, session }));
   await expect(peer.done).rejects.toThrow('link');
+});
+
+test('ends when the machine goes on elsewhere, and keeps nobody waiting', async () => {
+  const { peer, said } = captured(100);
+  peer.send(data('abcd', 0n));
+  peer.send(frameOf({ type: FrameType.Moved, session }));
+  await expect(peer.done).rejects.toThrow('elsewhere');
+  const moved = said.find(({ type }) => type === FrameType.Moved);
+  expect(parseMoved(moved as Frame)[0]).toEqual({ delivered: 4n });
 });

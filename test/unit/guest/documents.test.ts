@@ -76,3 +76,14 @@ test('a guest that repeats entries without end is refused', () => {
   for (let i = 0; i < 2000; i++) writer.text(Tag.Psi, 'x');
   expect(() => parsePressure(writer.finish())).toThrow(/more than/);
 });
+
+test.each([
+  [0, false, false],
+  [1, true, false],
+  [2, false, true],
+  [3, true, true],
+])('a report of a job that is frozen (%i) says why', (bits, byLease, byPause) => {
+  const writer = new TlvWriter();
+  if (bits > 0) writer.u64(Tag.Frozen, bits);
+  expect(parsePressure(writer.finish()).frozen).toEqual({ byLease, byPause });
+});

@@ -22,9 +22,9 @@ export class FakeLink extends EventEmitter<GuestLinkEvents> implements SessionLi
     return new Promise((resolve, reject) => this.#pings.push({ resolve, reject }));
   }
 
-  /** The guest has taken all that was sent so far. */
-  fence(): void {
-    for (const { resolve } of this.#pings.splice(0)) resolve(0);
+  /** The guest has taken all that was sent so far, or before the `most`th question. */
+  fence(most = this.#pings.length): void {
+    for (const { resolve } of this.#pings.splice(0, most)) resolve(0);
   }
 
   reset(reason: string): void {

@@ -1,9 +1,9 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
 
 import { GuestLink } from '../../../src/guest/link.ts';
-import { frameOf } from '../../../src/guest/protocol/frame.ts';
+import { type Frame, frameOf, payloadOf } from '../../../src/guest/protocol/frame.ts';
 import { helloFrame } from '../../../src/guest/protocol/hello.ts';
-import { TlvWriter } from '../../../src/guest/protocol/tlv.ts';
+import { readTlv, TlvWriter } from '../../../src/guest/protocol/tlv.ts';
 import { FrameType, Tag } from '../../../src/guest/protocol/types.ts';
 import { until } from '../../lab/process.ts';
 import { FakeGuest } from './fake-guest.ts';
@@ -135,4 +135,54 @@ test('pressure, log and ping', async () => {
   await soon('the ping', () => guest.frames.length === 1);
   guest.send(0, frameOf({ type: FrameType.Pong, offset: guest.frames[0]?.offset ?? 0n }));
   expect(await ping).toBeGreaterThan(0);
+});
+
+test('pause, wake and lease', async () => {
+  link.open();
+  await link.ready({ timeoutMs: 3000 });
+  link.lease(30_000);
+  const options = { timeoutMs: 3000 };
+  const asked = [
+    link.pause({ freeze: true, sync: true, dropCaches: true }, options),
+    link.pause({ sync: true }, options),
+    link.pause({}, options),
+    link.wake({ clockNs: 5n, seed: Buffer.alloc(32, 1), hosts: '10.0.0.1 here' }, options),
+  ];
+  await soon('all of them', () => guest.frames.length === 5);
+  const [lease, ...requests] = guest.frames;
+  expect(lease).toMatchObject({ type: FrameType.Lease, offset: 30_000n });
+  const { Pause, Wake } = FrameType;
+  expect(requests.map(({ type, flags }) => [type, flags])).toEqual([
+    [Pause, 7],
+    [Pause, 2],
+    [Pause, 0],
+    [Wake, 0],
+  ]);
+  expect([...readTlv(payloadOf(requests[3] as Frame))].map(({ tag }) => tag)).toEqual([
+    Tag.ClockNs,
+    Tag.Seed,
+    Tag.Hosts,
+  ]);
+  // Answered in any order, each by its own id.
+  for (const { session } of requests.toReversed())
+    guest.send(
+      0,
+      frameOf({ type: FrameType.SetupDone, session, flags: session === requests[1]?.session ? 1 : 0 }),
+    );
+  const results = await Promise.allSettled(asked);
+  expect(results.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled', 'fulfilled']);
+});
+
+test('an answer to what another caddisd had asked is nobody’s', async () => {
+  const ids = new Set<bigint>();
+  for (let i = 0; i < 2; i++) {
+    const other = new GuestLink(guest.paths);
+    other.open();
+    await other.ready({ timeoutMs: 3000 });
+    void other.pause({}, { timeoutMs: 3000 }).catch(() => undefined);
+    await soon('the request', () => guest.frames.length === i + 1);
+    ids.add(guest.frames[i]?.session ?? 0n);
+    other.close();
+  }
+  expect(ids.size).toBe(2);
 });

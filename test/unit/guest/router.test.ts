@@ -175,6 +175,9 @@ describe('a guest that', () => {
     ['opens without bit 63', { type: T.Open, session: 77n }],
     ['ends oddly', { type: T.Exit, session, payload: Buffer.alloc(3) }],
     ['says LOST', { type: T.Lost, session }],
+    ['says MOVED', { type: T.Moved, session }],
+    ['says MOVED for a command', { type: T.Moved, session: GUEST_OPENED | 1n }],
+    ['says RESUME', { type: T.Resume, session }],
     ['relays rubbish', { type: T.Open, session: GUEST_OPENED | 1n, payload: Buffer.from('x') }],
   ] as const)('%s resets the link', (_what, fields) => {
     opened();
@@ -188,6 +191,7 @@ test('a shim may speak for its own session only', () => {
   opened();
   expect(() => peer.says({ type: T.Signal, session: 6n, offset: 9n })).toThrow(ProtocolError);
   expect(() => peer.says({ type: T.Exit, session })).toThrow(ProtocolError);
+  expect(() => peer.says({ type: T.Resume, session })).toThrow(ProtocolError);
 });
 
 test('a shim is not read while the guest is congested', () => {
@@ -203,6 +207,7 @@ describe('a relayed command', () => {
   const id = GUEST_OPENED | 1n;
   const call = new TlvWriter().u64(Tag.Uid, 1).u64(Tag.Gid, 1).u64(Tag.Parent, session).text(Tag.Arg, 'srun');
   const open = () => link.from({ type: T.Open, session: id, payload: call.finish() });
+  const mark = ({ got }: FakePeer) => got.at(-1)?.offset ?? 0n;
   const settle = () => new Promise((resolve) => setImmediate(resolve));
 
   test('that is refused prints why and ends with its status', async () => {
@@ -235,7 +240,11 @@ describe('a relayed command', () => {
     expect(link.types).toEqual([]);
     link.from({ type: T.Attach, session: id, payload: u64s([0, 1, 0]) });
     expect(peer.types.at(-1)).toBe(T.Attach);
+    // Said before it had seen that ATTACH: it says all of it again.
     peer.says({ type: T.Attached, session: id, flags: 1, payload: attachedPayload });
+    peer.says({ type: T.Data, session: id, stream: 1, offset: 1n, payload: Buffer.from('x') });
+    expect(link.types).toEqual([]);
+    peer.says({ type: T.Attached, session: id, flags: 1, offset: mark(peer), payload: attachedPayload });
     expect(link.types).toEqual([T.Attached]);
   });
 
@@ -280,9 +289,31 @@ describe('a relayed command', () => {
     router.attach(6n, stranger);
     router.attach(session, peer);
     expect(peer.types).toEqual([T.Opened, T.Attach]);
-    stranger.says({ type: T.Attached, session: id, flags: 0, payload: attachedPayload });
+    stranger.says({ type: T.Attached, session: id, flags: 0, offset: mark(peer), payload: attachedPayload });
     expect(link.types).toEqual([]);
-    peer.says({ type: T.Attached, session: id, flags: 1, payload: attachedPayload });
+    const payload = Buffer.concat([u64s([30, 40, 0, 0, 0, 0]), Buffer.alloc(4)]);
+    peer.says({ type: T.Attached, session: id, flags: 1, offset: mark(peer), payload });
     expect(link.types).toEqual([T.Attached]);
+    // stdin goes on where the command says.
+    link.from({ type: T.Data, session: id, stream: 0, offset: 40n, payload: Buffer.from('x') });
+    expect(peer.types.at(-1)).toBe(T.Data);
+  });
+
+  test('is found again when its shim comes back to this caddisd', async () => {
+    decision = { allow: START };
+    opened();
+    open();
+    await settle();
+    peer.says({ type: T.Opened, session: id });
+    peer.leaves();
+    expect(
+      link.sent.some(({ type, session, flags }) => type === T.Lost && session === id && flags === 0),
+    ).toBe(true);
+    link.from({ type: T.Attach, session: id, payload: u64s([0, 1, 0]) });
+    const second = new FakePeer();
+    router.attach(session, second);
+    expect(second.types).toEqual([T.Opened, T.Attach]);
+    second.says({ type: T.Attached, session: id, flags: 1, offset: mark(second), payload: attachedPayload });
+    expect(link.types.at(-1)).toBe(T.Attached);
   });
 });

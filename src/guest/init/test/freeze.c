@@ -27,6 +27,14 @@ static void put(const char *name, const char *text)
 	checks_passed--;
 }
 
+static void unlink_in_group(const char *name)
+{
+	char path[128];
+
+	snprintf(path, sizeof path, "%s/%s", group, name);
+	CHECK(unlink(path) == 0);
+}
+
 static int frozen(void)
 {
 	char path[128], text[8];
@@ -190,6 +198,23 @@ static void pauses(struct peer *p)
 	CHECK(becomes(1, 500));
 	pause_with(p, 79, 0);
 	CHECK(answered(p, 78, "another PAUSE") == 1 && answered(p, 79, NULL) == 0 && !frozen());
+	pause_with(p, 178, PAUSE_FREEZE);
+	CHECK(becomes(1, 500));
+	put("scratch", "");
+	pause_with(p, 179, PAUSE_SYNC);
+	CHECK(answered(p, 178, "another PAUSE") == 1 && answered(p, 179, "scratch disk") == 1 && !frozen());
+	/* A disk that cannot be synced: the job goes on. */
+	put("cgroup.events", "populated 1\nfrozen 1\n");
+	pause_with(p, 180, PAUSE_FREEZE | PAUSE_SYNC);
+	CHECK(answered(p, 180, "scratch disk") == 1 && !frozen() && reasons(p) == 0);
+	/* Unless it stood before. */
+	pause_with(p, 181, PAUSE_FREEZE);
+	CHECK(answered(p, 181, NULL) == 0);
+	pause_with(p, 182, PAUSE_FREEZE | PAUSE_SYNC);
+	CHECK(answered(p, 182, "scratch disk") == 1 && frozen() && reasons(p) == FREEZE_PAUSE);
+	pause_with(p, 183, 0);
+	CHECK(answered(p, 183, NULL) == 0);
+	unlink_in_group("scratch");
 
 	pause_with(p, 80, 8);
 	CHECK(answered(p, 80, "flag") == 1 && !frozen());
@@ -200,11 +225,9 @@ static void pauses(struct peer *p)
 /* A job's cgroup that cannot be frozen is said, not passed over. */
 static void unfreezable(struct peer *p)
 {
-	char path[128];
 	struct frame f;
 
-	snprintf(path, sizeof path, "%s/cgroup.freeze", group);
-	CHECK(unlink(path) == 0);
+	unlink_in_group("cgroup.freeze");
 	pause_with(p, 82, PAUSE_FREEZE);
 	CHECK(answered(p, 82, "cannot be frozen: No such file") == 1 && reasons(p) == 0);
 	lease(p, 20);
@@ -240,7 +263,7 @@ static void hosts(void)
 static void in_a_directory(const char *program)
 {
 	static const char *const files[] = { "cgroup.freeze", "cgroup.events" };
-	char directory[64], path[128];
+	char directory[64], path[160];
 	struct peer p;
 	pid_t pid;
 	int status;
@@ -250,9 +273,12 @@ static void in_a_directory(const char *program)
 		return;
 	put("cgroup.freeze", "0");
 	put("cgroup.events", "populated 1\nfrozen 0\n");
+	snprintf(path, sizeof path, "%s/scratch", group);
 	setenv("CADDIS_TEST_GROUP", group, 1);
+	setenv("CADDIS_TEST_SCRATCH", path, 1);
 	pid = agent_start(program, directory);
 	unsetenv("CADDIS_TEST_GROUP");
+	unsetenv("CADDIS_TEST_SCRATCH");
 	if (!CHECK(pid > 0 && peer_connect(&p, directory) == 0))
 		return;
 	leases(&p);
