@@ -1,2 +1,8 @@
-import { current } from '../test/lab/lab.ts'; import { stopOn, startOn } from '../test/lab/caddisd.ts';
-const lab = await current(); for (const n of lab!.nodes) { await stopOn(n); await startOn(lab!, n); }
+import { startOn, stopOn } from '../test/lab/caddisd.ts';
+import { current } from '../test/lab/lab.ts';
+
+const lab = await current();
+for (const n of lab!.nodes) {
+  await stopOn(n);
+  await startOn(lab!, n);
+}

@@ -30,7 +30,7 @@ async function fileOf(pid: number, fd: number): Promise<string | undefined> {
   return path.startsWith('/') && !path.endsWith(' (deleted)') ? path : undefined;
 }
 
-export function toSaved(
+function toSaved(
   { sessions, relays, forget }: MovedState,
   files: ReadonlyMap<bigint, readonly (string | undefined)[]>,
 ): SavedSessions {

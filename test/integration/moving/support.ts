@@ -75,7 +75,7 @@ export function withoutSlurmsLines(text: string): string {
 }
 
 /** Number of the last tick that the job has printed; 0 before the first. */
-export async function ticks({ directory }: { directory: string }): Promise<number> {
+async function ticks({ directory }: { directory: string }): Promise<number> {
   const text = await readFile(join(directory, 'out'), 'utf8').catch(() => '');
   return Number([...text.matchAll(/^tick (\d+) /gm)].at(-1)?.[1] ?? 0);
 }
@@ -138,7 +138,7 @@ export async function moveTo(lab: Lab, job: Counting, from: LabHost, to: LabHost
   await untilOn(to, job, 'running');
 }
 
-export async function must(
+async function must(
   command: Promise<{ stdout: string; stderr: string; exitCode: number }>,
 ): Promise<string> {
   const { stdout, stderr, exitCode } = await command;
