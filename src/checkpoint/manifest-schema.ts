@@ -40,6 +40,8 @@ const session = z.strictObject({
   /** Exit status as the guest gave it, while nobody has acknowledged it. */
   exit: exit.optional(),
   streams: z.strictObject({ stdout: stream.optional(), stderr: stream.optional() }),
+  /** The scheduler's variables with which it was started. */
+  given: z.record(z.string(), z.string()).optional(),
 });
 
 /** Bytes that were in flight between a relayed command and the guest, behind what the guest had taken. */
@@ -117,6 +119,8 @@ export const manifestSchema = z.strictObject({
   relays: z.array(relay),
   /** Sessions that were over, of which the guest may not have heard. */
   forget: z.array(decimal),
+  /** The job stood still inside the guest while it was saved, with nothing unwritten: it may be restored after the machine has run on. */
+  settled: z.boolean(),
   /** Of a job on several hosts: which set of checkpoints this one belongs to. */
   set: z.unknown().optional(),
   totals: z.strictObject({ frozenMs: z.number().nonnegative(), ranMs: z.number().nonnegative() }),

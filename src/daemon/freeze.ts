@@ -34,12 +34,22 @@ export async function ask(node: Node, job: Job, number: number): Promise<JobEven
   try {
     const verdict = await job.scheduler.meaning(job.request, number, AbortSignal.timeout(ASK_TIMEOUT_MS));
     job.log.info(`the scheduler says: ${verdict}`, { ms: Math.round(performance.now() - begun) });
-    if (verdict !== 'requeued' || node.context.checkpoints) return { type: 'answered', verdict };
-    job.log.warn('requeued without its state: there is no store (checkpoint.dir)');
+    const obstacle = verdict === 'requeued' ? whyNotSaved(node, job) : undefined;
+    if (obstacle === undefined) return { type: 'answered', verdict };
+    job.log.warn(`requeued without its state: ${obstacle}`);
   } catch (error) {
     job.log.warn(`the scheduler did not say what a signal means: ${messageOf(error)}; it is delivered`);
   }
   return { type: 'answered', verdict: 'deliver' };
+}
+
+/**
+ * Why a job starts afresh when it is requeued, if so. Machines of a job on several hosts are not saved as one set yet, and half a set is never restored.
+ */
+export function whyNotSaved(node: Node, job: Job): string | undefined {
+  if (!node.context.checkpoints) return 'there is no store (checkpoint.dir in caddis.toml)';
+  const { hosts } = job.facts.request;
+  return hosts > 1 ? `it runs on ${hosts} hosts, whose machines cannot be saved as one yet` : undefined;
 }
 
 function domainOf(job: Job) {

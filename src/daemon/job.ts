@@ -54,6 +54,8 @@ export class Job {
   hostCpus: readonly number[] | undefined;
   /** The shims' own calls, by session: relayed commands take the scheduler's variables from them. */
   readonly shims = new Map<bigint, HookCall>();
+  /** The scheduler's variables with which each step was started in the guest: after a move they differ from its client's. */
+  readonly given = new Map<bigint, Readonly<Record<string, string>>>();
   readonly startMs: Record<string, number> = {};
   /** Base boot, or the checkpoint it was restored from. */
   bootPath: 'base' | 'restore' = 'base';

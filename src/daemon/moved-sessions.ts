@@ -21,7 +21,7 @@ export async function letShimsGo(job: Job): Promise<SavedSessions> {
   const files = new Map<bigint, readonly (string | undefined)[]>();
   for (const { session, peerPid } of guest.sessions())
     if (peerPid !== undefined) files.set(session, await Promise.all([1, 2].map((fd) => fileOf(peerPid, fd))));
-  return toSaved(await guest.move(), files);
+  return toSaved(await guest.move(), files, job.given);
 }
 
 /** Path of the file that a descriptor of another process is open on; undefined for pipes, terminals and files without a name. */
@@ -33,6 +33,7 @@ async function fileOf(pid: number, fd: number): Promise<string | undefined> {
 function toSaved(
   { sessions, relays, forget }: MovedState,
   files: ReadonlyMap<bigint, readonly (string | undefined)[]>,
+  given: Job['given'],
 ): SavedSessions {
   return {
     sessions: sessions.map((session) => ({
@@ -46,6 +47,7 @@ function toSaved(
         stdout: savedStream(session.streams[0], files.get(session.session)?.[0]),
         stderr: savedStream(session.streams[1], files.get(session.session)?.[1]),
       },
+      ...(given.has(session.session) ? { given: { ...given.get(session.session) } } : {}),
     })),
     relays: relays.map((relay) => ({
       session: `${relay.session}`,

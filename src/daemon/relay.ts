@@ -13,8 +13,15 @@ type Allowed = Extract<RelayRule, { allow: true }>;
 /** Variables of the schedulers: where a job runs, and how to reach the controller. */
 const SCHEDULER_VARIABLE =
   /^((SLURM|SLURMD|SBATCH|SRUN|SALLOC|SGE|SPANK|PMI|PMIX)_.*|SLURM|ARC|JOB_(ID|NAME|SCRIPT)|N(HOSTS|QUEUES|SLOTS)|PE|PE_HOSTFILE|QUEUE|REQNAME|REQUEST|RESTARTED|TMP|TMPDIR|ENVIRONMENT)$/;
+/** The scheduler's variables among all. */
+export function schedulerVariables(env: Readonly<Record<string, string>>): Record<string, string> {
+  return Object.fromEntries(Object.entries(env).filter(([name]) => SCHEDULER_VARIABLE.test(name)));
+}
+
 /** Where a job's own directory may be that the host does not have: what slurmstepd takes when it cannot change to a job's directory. */
 const FALLBACK_DIRECTORY = '/tmp';
+/** EX_TEMPFAIL of sysexits(3). */
+const EXIT_CUT_OFF = 75;
 
 /**
  * Rules a command that was called inside the job and would run beside the step's shim (docs/relay.md). What it would read and the host does not have is carried out of the
@@ -37,6 +44,11 @@ export async function decideRelay(
   // A rule may name the command itself.
   if (!rule.allow)
     return refuse(rule.message.startsWith(`${argv[0]}`) ? rule.message : `${argv[0]}: ${rule.message}`);
+  if (request.again && !rule.mayRepeat)
+    return refuse(
+      `${argv[0]}: it was under way when this job was moved to another host; whether it took effect is not known, and it is not run twice`,
+      EXIT_CUT_OFF,
+    );
   for (const file of rule.files ?? [])
     if (!(await isShared(storage, call.cwd, file)))
       return refuse(
@@ -54,7 +66,7 @@ export async function decideRelay(
 
   const shared = await isDirectory(call.cwd);
   const cwd = shared ? call.cwd : FALLBACK_DIRECTORY;
-  const env = relayEnvironment(call.env, shim?.env);
+  const env = relayEnvironment(call.env, shim?.env, job.given.get(request.parent) ?? shim?.env);
   // Steps that the command starts are told from others by it, also after the machine has moved.
   if (rule.startsStep) env.CADDIS_RELAY = `${request.session}`;
   // The command itself cannot stand there; the step that it starts can, in this job's machine.

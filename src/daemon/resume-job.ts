@@ -8,18 +8,37 @@ import { keepOutput } from './kept-output.ts';
 import { restoreMachine, wakeMachine } from './restore-machine.ts';
 import type { NodeContext } from './start-machine.ts';
 
-/** The checkpoint that a job which starts again goes on from, if it has one; a job that starts for the first time has none of its own. */
+/** Taken when the machine was about to end: nothing of it ran afterwards. */
+const LAST_WORDS = new Set(['requeue', 'migrate', 'suspend']);
+
+/**
+ * The checkpoint that a job which starts again goes on from, if it has one; a job that starts for the first time has none of its own, and half a set of machines is never
+ * restored. One after which the machine ran on serves only when the job stood still in it: else its processes would go on with what they have cached of files that have
+ * changed since (facts/vm.md, "Measured in a second round").
+ */
 export async function newestCheckpoint(
   checkpoints: Checkpoints,
   request: JobRequest,
   refused: ReadonlySet<number>,
   say: (text: string) => void,
 ): Promise<Generation | undefined> {
-  if (request.restartCount === 0) return undefined;
-  const found = await checkpoints.store.newest(targetOf(request, checkpoints.identity), refused);
-  for (const { number, why } of found.refused)
-    if (!refused.has(number)) say(`checkpoint ${number} is passed over: ${why}`);
-  return found.generation;
+  if (request.restartCount === 0 || request.hosts > 1) return undefined;
+  const epoch = await checkpoints.custody.currentEpoch(request.key);
+  const except = new Set(refused);
+  for (;;) {
+    const found = await checkpoints.store.newest(targetOf(request, checkpoints.identity), except);
+    for (const { number, why } of found.refused)
+      if (!except.has(number)) say(`checkpoint ${number} is passed over: ${why}`);
+    const { generation } = found;
+    if (!generation || !hasRunOn(generation, epoch) || generation.manifest.settled) return generation;
+    say(`checkpoint ${generation.number} is passed over: its machine ran on after it was taken`);
+    except.add(generation.number);
+  }
+}
+
+/** Whether the machine of a checkpoint ran after it was taken; `epoch` is that of the last claim on the job. */
+function hasRunOn({ manifest }: Generation, epoch: number): boolean {
+  return manifest.epoch !== epoch || !LAST_WORDS.has(manifest.reason);
 }
 
 /**

@@ -183,6 +183,7 @@ function describe(
     domainXml: saved.domainXml,
     facts: job.facts,
     sizes: { cpus, memoryBytes, pluggedBytes, totalBytes, idleLossBytes },
+    settled: false,
     memory: saved.memory,
     ...(saved.disk ? { scratch: saved.disk } : {}),
     ...saved.sessions,

@@ -17,6 +17,8 @@ export type RelayRule =
       readonly files?: readonly string[];
       /** True when the command's working directory becomes that of a step of this job, which may have a directory that the host has not. */
       readonly startsStep: boolean;
+      /** It may be run a second time when the first was cut off by a move: it only asks, or its steps are found again. */
+      readonly mayRepeat?: boolean;
     }
   | { readonly allow: false; readonly message: string };
 

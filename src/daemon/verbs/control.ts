@@ -1,5 +1,6 @@
 import { CaddisError } from '../../model/errors.ts';
 import type { HookAnswer } from '../../scheduler/scheduler.ts';
+import { whyNotSaved } from '../freeze.ts';
 import type { Job } from '../job.ts';
 import type { Node } from '../node.ts';
 
@@ -19,10 +20,14 @@ export async function control(node: Node, job: Job, verb: ControlVerb): Promise<
       await job.dispatch({ type: 'resume' });
       break;
     case 'migrate':
-      if (!node.context.checkpoints)
-        throw new CaddisError('this job cannot be moved: there is no store (checkpoint.dir in caddis.toml)');
+      refuseUnsavable(node, job);
       await job.dispatch({ type: 'move' });
       break;
   }
   return { exitCode: 0 };
+}
+
+function refuseUnsavable(node: Node, job: Job): void {
+  const obstacle = whyNotSaved(node, job);
+  if (obstacle !== undefined) throw new CaddisError(`this job cannot be moved with its state: ${obstacle}`);
 }

@@ -1,18 +1,20 @@
 import { messageOf } from '../../model/errors.ts';
 import type { HookCall } from '../../model/job.ts';
 import type { HookAnswer, Scheduler } from '../../scheduler/scheduler.ts';
+import { whyNotSaved } from '../freeze.ts';
 import { putBack } from '../kept-output.ts';
 import type { Node } from '../node.ts';
 
 /** Ends the job's machines on this node: all incarnations, since this node holds no other copy that anybody wants. Always answers 0: a failing epilog drains the node. */
 export async function epilog(node: Node, scheduler: Scheduler, call: HookCall): Promise<HookAnswer> {
   const { key, requeued } = scheduler.readEpilog(call);
-  // Without a store there is nowhere to keep a requeued machine.
-  const keep = requeued && node.context.checkpoints !== undefined;
   const jobs = node.jobs.ofKey(key);
   await Promise.all(
     jobs.map(async (job) => {
-      const work = job.dispatch({ type: 'epilog', requeued: keep });
+      const work = job.dispatch({
+        type: 'epilog',
+        requeued: requeued && whyNotSaved(node, job) === undefined,
+      });
       // A save may take long: a node that waits in an epilog starts no other job (facts/slurm.md).
       if (job.state.phase === 'saving') work.catch((error: unknown) => job.log.error(messageOf(error)));
       else await work;

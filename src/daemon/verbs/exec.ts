@@ -9,6 +9,7 @@ import type { Guest } from '../guest.ts';
 import type { HookClient } from '../hook-server.ts';
 import type { Job } from '../job.ts';
 import { keptOutputs } from '../moved-sessions.ts';
+import { schedulerVariables } from '../relay.ts';
 import { readCarried, vcpusOf } from '../step-open.ts';
 
 /** A step: started in the job's machine, or attached to again by a shim that lost its connection. */
@@ -28,6 +29,7 @@ export async function exec(job: Job, call: HookCall, client: HookClient): Promis
   const id = stepSessionId(job.machine, call.pid);
   if (plan.name === 'batch' && call.cpus.length > 0) job.hostCpus ??= call.cpus;
   job.shims.set(id, call);
+  job.given.set(id, schedulerVariables(plan.env));
   guest.openStep(id, plan.name, stepStart(job, plan, call, job.identity, files), client.peer, origin);
   job.log.debug(`step ${plan.name} is session ${id}`, { pid: call.pid });
 }
@@ -86,6 +88,7 @@ function resume(
   job.cameWith = job.cameWith.filter((saved) => saved !== found);
   const id = BigInt(found.session);
   job.shims.set(id, call);
+  if (found.given) job.given.set(id, found.given);
   guest.resumeStep(id, plan.name, client.peer, keptOutputs(found, job.kept));
   job.log.info(`step ${plan.name} goes on`, { session: found.session });
   return true;

@@ -17,6 +17,8 @@ const CONTROL = [
   'qconf',
 ];
 
+const ONLY_ASK = new Set(['qstat', 'qacct', 'qhost', 'qquota', 'qselect']);
+
 export const GRIDENGINE_COMMANDS: readonly string[] = ['qsub', 'qrsh', ...CONTROL];
 
 /** Options of qsub(1) and qrsh(1) without a value. */
@@ -32,7 +34,8 @@ export function gridEngineRelayRule(argv: readonly string[], binDir: string): Re
   if (!GRIDENGINE_COMMANDS.includes(command))
     return { allow: false, message: `${command} cannot be used inside a job` };
   const program = join(binDir, command);
-  if (command !== 'qsub') return { allow: true, program, script: undefined, startsStep: false };
+  if (command !== 'qsub')
+    return { allow: true, program, script: undefined, startsStep: false, mayRepeat: ONLY_ASK.has(command) };
   const { script, files } = readQsub(argv);
   return {
     allow: true,

@@ -23,6 +23,7 @@ export function readProlog(call: HookCall): JobRequest {
     devices: env.SLURM_JOB_GPUS
       ? `GPUs ${env.SLURM_JOB_GPUS} of ${env.SLURMD_NODENAME ?? 'this node'}`
       : undefined,
+    hosts: Number(env.SLURM_JOB_NUM_NODES ?? 1) || 1,
     // salloc and srun have no batch script, hence no stdin file. --no-requeue does not show here: the controller says no when it comes to it.
     requeueable: env.SLURM_JOB_STDIN !== undefined,
     jobName: '',

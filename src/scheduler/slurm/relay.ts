@@ -61,6 +61,8 @@ export function slurmRelayRule(argv: readonly string[], binDir: string): RelayRu
         files: filesOf(argv, LAUNCH_OPTIONS, SRUN_FILES),
         // With --chdir the step's directory is named, wherever srun stands.
         startsStep: optionValues(argv, LAUNCH_OPTIONS, ['chdir', 'D']).length === 0,
+        // Its steps go on in the job's machine: they attach to the sessions that they had.
+        mayRepeat: true,
       };
     case 'sbatch': {
       const wrapped = hasLongOption(argv, SBATCH_OPTIONS, ['wrap']);
@@ -84,8 +86,14 @@ export function slurmRelayRule(argv: readonly string[], binDir: string): RelayRu
         'sbcast: it would copy to the disks of the nodes, which the machines of this job do not see: use srun --overlap -N"$SLURM_NNODES" --ntasks-per-node=1 cp SOURCE TARGET',
       );
     default:
-      return { allow: true, program, script: undefined, startsStep: false };
+      return { allow: true, program, script: undefined, startsStep: false, mayRepeat: onlyAsks(argv) };
   }
+}
+
+function onlyAsks([command = '', ...words]: readonly string[]): boolean {
+  if (command === 'scontrol')
+    return /^(show|ping|version|listpids|pidinfo)$/.test(words.find((word) => !word.startsWith('-')) ?? '');
+  return ['squeue', 'sinfo', 'sacct', 'sstat', 'sprio', 'sshare'].includes(command);
 }
 
 /** Of -w and -F only what holds a slash is a file. */

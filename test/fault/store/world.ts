@@ -132,6 +132,7 @@ export function manifestOf(tag: string, epoch = 1): Manifest {
       },
     ],
     forget: [],
+    settled: false,
     totals: { frozenMs: 0, ranMs: 1000 },
   };
 }

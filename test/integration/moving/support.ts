@@ -138,9 +138,7 @@ export async function moveTo(lab: Lab, job: Counting, from: LabHost, to: LabHost
   await untilOn(to, job, 'running');
 }
 
-async function must(
-  command: Promise<{ stdout: string; stderr: string; exitCode: number }>,
-): Promise<string> {
+async function must(command: Promise<{ stdout: string; stderr: string; exitCode: number }>): Promise<string> {
   const { stdout, stderr, exitCode } = await command;
   if (exitCode !== 0) throw new Error(`ended with ${exitCode}: ${stdout}${stderr}`);
   return stdout;

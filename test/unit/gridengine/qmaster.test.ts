@@ -26,6 +26,7 @@ const request = {
   queue: 'all.q',
   vm: undefined,
   devices: undefined,
+  hosts: 1,
   requeueable: true,
   jobName: 'held',
   workDir: '/',
