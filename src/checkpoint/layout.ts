@@ -7,6 +7,8 @@ import { formatKey, type JobKey } from '../model/job.ts';
 export const MANIFEST = 'manifest.json';
 export const MEMORY = 'memory';
 export const SCRATCH = 'scratch';
+/** In a generation from which a machine has gone on: it is no longer the last state of its job. */
+export const RESUMED = 'resumed';
 /** Who writes a draft: {@link DraftOwner}. It stays in the generation and means nothing there. */
 export const OWNER = 'owner';
 

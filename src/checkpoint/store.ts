@@ -1,3 +1,5 @@
+import { join } from 'node:path';
+
 import { type JobKey, parseKey } from '../model/job.ts';
 import { compatible, type RestoreTarget } from './compatible.ts';
 import { Draft, type DraftOwner } from './draft.ts';
@@ -5,11 +7,11 @@ import { type ExpireOptions, expireJobs } from './expire.ts';
 import { type Generation, type RefusedGeneration, readGenerations, verifyGeneration } from './generation.ts';
 import type { LongRun } from './hash.ts';
 import type { StoreIo } from './io.ts';
-import { jobPlaces, jobsDirectory, nodesDirectory, parseHidden, parseNumber } from './layout.ts';
+import { jobPlaces, jobsDirectory, nodesDirectory, parseHidden, parseNumber, RESUMED } from './layout.ts';
 import { removeGeneration, removeJob } from './removal.ts';
 import { demandRoom } from './room.ts';
 import { type SweepOptions, sweepStore } from './sweep.ts';
-import { demandDirectory, ensureDirectory, treeBytes } from './tree.ts';
+import { demandDirectory, ensureDirectory, treeBytes, unless } from './tree.ts';
 
 export interface StoreOptions {
   /** checkpoint.dir: a directory that all nodes share. It must be there; the store never makes it, since a mount point without its mount is there too. */
@@ -104,6 +106,16 @@ export class CheckpointStore {
       refused.push({ number: one.number, why });
     }
     return { generation: undefined, refused };
+  }
+
+  /** To be called before a machine of this generation runs: from then on the job's files may be newer than the generation. */
+  async markResumed({ directory }: Generation): Promise<void> {
+    await this.io.create(join(directory, RESUMED), new Uint8Array()).catch(unless('EEXIST'));
+    await this.io.syncDirectory(directory);
+  }
+
+  async wasResumed({ directory }: Generation): Promise<boolean> {
+    return (await this.io.stat(join(directory, RESUMED)).catch(unless('ENOENT'))) !== undefined;
   }
 
   /** Hashes both images. Throws CheckpointRefused when one is not, byte for byte, what was saved. */

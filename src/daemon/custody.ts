@@ -64,11 +64,6 @@ export class Custody {
     clearTimeout(this.#timer);
   }
 
-  /** Epoch of the claim that counts now, whoever's it is; 0 when there is none. */
-  async currentEpoch(key: JobKey): Promise<number> {
-    return (await this.#claims.current(key))?.epoch ?? 0;
-  }
-
   /** Epoch of this node's claim; 0 without one. */
   epochOf(job: Job): number {
     return this.#held.get(job)?.epoch ?? 0;

@@ -23,22 +23,22 @@ export async function newestCheckpoint(
   say: (text: string) => void,
 ): Promise<Generation | undefined> {
   if (request.restartCount === 0 || request.hosts > 1) return undefined;
-  const epoch = await checkpoints.custody.currentEpoch(request.key);
   const except = new Set(refused);
   for (;;) {
     const found = await checkpoints.store.newest(targetOf(request, checkpoints.identity), except);
     for (const { number, why } of found.refused)
       if (!except.has(number)) say(`checkpoint ${number} is passed over: ${why}`);
     const { generation } = found;
-    if (!generation || !hasRunOn(generation, epoch) || generation.manifest.settled) return generation;
+    if (!generation || generation.manifest.settled || !(await hasRunOn(checkpoints, generation)))
+      return generation;
     say(`checkpoint ${generation.number} is passed over: its machine ran on after it was taken`);
     except.add(generation.number);
   }
 }
 
-/** Whether the machine of a checkpoint ran after it was taken; `epoch` is that of the last claim on the job. */
-function hasRunOn({ manifest }: Generation, epoch: number): boolean {
-  return manifest.epoch !== epoch || !LAST_WORDS.has(manifest.reason);
+/** Whether the machine of a checkpoint ran after it was taken. */
+async function hasRunOn({ store }: Checkpoints, generation: Generation): Promise<boolean> {
+  return !LAST_WORDS.has(generation.manifest.reason) || (await store.wasResumed(generation));
 }
 
 /**
@@ -59,6 +59,7 @@ export async function goOn(
   // Before the scheduler opens the output files of the new run.
   job.kept = await keepOutput(job, manifest.sessions);
   job.cameWith = manifest.sessions;
+  await checkpoints.store.markResumed(generation);
   await wakeMachine(context, job, manifest, signal);
 }
 

@@ -25,7 +25,7 @@ const facts: MachineFacts = {
   incarnation: 'slurm-7@n1/0',
   request: {
     restartCount: 0,
-  hosts: 1,
+    hosts: 1,
     user: 'alice',
     uid: 1000,
     gid: 1000,
