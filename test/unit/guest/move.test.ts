@@ -4,7 +4,13 @@ import { type Frame, frameOf, payloadOf } from '../../../src/guest/protocol/fram
 import { encodeMoved, encodeResume, parseMoved } from '../../../src/guest/protocol/move-documents.ts';
 import { type Exit, encodeExit, parseExit } from '../../../src/guest/protocol/session-payloads.ts';
 import { TlvWriter, u64s } from '../../../src/guest/protocol/tlv.ts';
-import { FrameType, GUEST_OPENED, ProtocolError, Tag } from '../../../src/guest/protocol/types.ts';
+import {
+  FrameType,
+  GUEST_OPENED,
+  ProtocolError,
+  Tag,
+  WINDOW_BYTES,
+} from '../../../src/guest/protocol/types.ts';
 import type { MovedState } from '../../../src/guest/sessions/moved.ts';
 import type { RelayDecision, RelayRequest } from '../../../src/guest/sessions/relays.ts';
 import { SessionRouter } from '../../../src/guest/sessions/router.ts';
@@ -467,6 +473,24 @@ describe('a machine that came', () => {
     expect(link.types).toEqual([T.Attached, T.Attached, T.Data]);
     expect(link.sent[2]).toMatchObject({ offset: 6n, stream: 1 });
     expect(payloadOf(link.sent[2] as Frame).toString()).toBe('pt');
+  });
+
+  test('keeps to the window of a stub that does not read', async () => {
+    newRouter();
+    const bytes = Buffer.alloc(WINDOW_BYTES + 100_000);
+    const [moved] = STATE.relays;
+    const streams = [
+      { acknowledged: 4n, bytes },
+      { acknowledged: 0n, bytes: Buffer.alloc(0) },
+    ] as const;
+    router.resume({ ...STATE, relays: moved ? [{ ...moved, streams }] : [] });
+    link.from({ type: T.Attach, session: command, payload: u64s([0, 4, 0]) });
+    link.fence();
+    await settle();
+    const sent = () => link.sent.reduce((sum, { type, length }) => sum + (type === T.Data ? length : 0), 0);
+    expect(sent()).toBe(WINDOW_BYTES);
+    link.from({ type: T.Ack, session: command, stream: 1, offset: 100_004n });
+    expect(sent()).toBe(bytes.length);
   });
 
   test('refuses a command behind what it had said before', async () => {
