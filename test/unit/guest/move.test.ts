@@ -594,6 +594,24 @@ test('a command that was called again leaves with what its caller took since', a
   expect(relays[0]?.streams[0]).toEqual({ acknowledged: 10n, bytes: Buffer.from('wer') });
 });
 
+test('a command that was called again is found by a caddisd that is restarted after the move', async () => {
+  router.resume(STATE);
+  router.attach(batch, shim, 'batch');
+  expect(shim.got).toEqual([frameOf({ type: T.Opened, session: batch })]);
+  shim.says({ type: T.Attach, session: batch, payload: u64s([0, 12, 0]) });
+  link.from({ type: T.Attach, session: command, payload: u64s([0, 10, 0]) });
+  await settle();
+  // The shim has it: its OPEN is an ATTACH, and its answer is no news to the stub.
+  expect(shim.types.slice(1)).toEqual([T.Open]);
+  shim.says({ type: T.Attached, session: command, flags: 1, payload: attached([0, 0, 1, 9, 0, 0]) });
+  link.fence();
+  await settle();
+  expect(link.types).toEqual([T.Attach, T.Attached, T.Lost]);
+  link.from({ type: T.Attach, session: command, payload: u64s([0, 10, 0]) });
+  expect(shim.got.at(-1)).toMatchObject({ type: T.Attach, session: command });
+  expect(payloadOf(shim.got.at(-1) as Frame)).toEqual(u64s([0, 2, 0]));
+});
+
 describe('signals', () => {
   const signal = (offset: bigint, flags = 0) => ({ type: T.Signal, session: batch, offset, flags });
   const numbers = () => link.sent.filter(({ type }) => type === T.Signal).map(({ offset }) => Number(offset));
