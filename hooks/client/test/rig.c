@@ -223,7 +223,8 @@ static void serve(struct rig *r, const struct pollset *set)
 		if (!r->real && r->last.type)
 			break;
 	}
-	if (gone)
+	/* What it said last is taken first, one frame a turn. */
+	if (gone && (r->real || !r->last.type))
 		rig_break(r);
 	if (r->breaks_left && r->passed >= r->break_at && r->channel.fd >= 0) {
 		r->breaks_left--;

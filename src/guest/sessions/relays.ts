@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { setTimeout as setTimeoutAsync } from 'node:timers/promises';
 
 import { messageOf } from '../../model/errors.ts';
@@ -91,7 +92,8 @@ export class Relays {
   #callBytes = 0;
   /** Those that come from another host: between the stub's offsets and the new command's. */
   readonly #resumed = new Map<bigint, ResumedRelay>();
-  #lastMark = 0n;
+  /** Not from 0: an earlier caddisd has marked as well, and its answers may be on their way. */
+  #lastMark = randomBytes(8).readBigUInt64LE() >> 1n;
   #leaving: LeavingRelays | undefined;
   #documents = new DocumentAssembler();
 

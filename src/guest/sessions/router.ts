@@ -171,7 +171,10 @@ export class SessionRouter extends EventEmitter<SessionRouterEvents> {
     };
   }
 
-  /** Sessions and relayed commands of a machine that was moved here: call it before the link is up. Shims come by `attachResumed`; `opening` sessions by `open`. */
+  /**
+   * Sessions and relayed commands of a machine that was moved here: call it before anything else, and before the link is up, since the guest's stubs attach then. Shims
+   * come by `attachResumed`; `opening` sessions by `open`.
+   */
   resume(state: MovedState): void {
     for (const moved of state.sessions) {
       if (moved.phase === 'ended') {
@@ -185,6 +188,7 @@ export class SessionRouter extends EventEmitter<SessionRouterEvents> {
     }
     for (const session of state.forget) this.#acknowledge.add(session);
     this.#relays.resume(state.relays);
+    if (this.#link.isUp) this.#up();
   }
 
   /** What `onSignal` held is delivered, in its order, or dropped. */

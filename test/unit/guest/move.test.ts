@@ -4,7 +4,13 @@ import { type Frame, frameOf, payloadOf } from '../../../src/guest/protocol/fram
 import { encodeMoved, encodeResume, parseMoved } from '../../../src/guest/protocol/move-documents.ts';
 import { type Exit, encodeExit, parseExit } from '../../../src/guest/protocol/session-payloads.ts';
 import { TlvWriter, u64s } from '../../../src/guest/protocol/tlv.ts';
-import { FrameType, GUEST_OPENED, ProtocolError, Tag } from '../../../src/guest/protocol/types.ts';
+import {
+  FrameType,
+  GUEST_OPENED,
+  ProtocolError,
+  Tag,
+  WINDOW_BYTES,
+} from '../../../src/guest/protocol/types.ts';
 import type { MovedState } from '../../../src/guest/sessions/moved.ts';
 import type { RelayDecision, RelayRequest } from '../../../src/guest/sessions/relays.ts';
 import { SessionRouter } from '../../../src/guest/sessions/router.ts';
@@ -469,6 +475,24 @@ describe('a machine that came', () => {
     expect(payloadOf(link.sent[2] as Frame).toString()).toBe('pt');
   });
 
+  test('keeps to the window of a stub that does not read', async () => {
+    newRouter();
+    const bytes = Buffer.alloc(WINDOW_BYTES + 100_000);
+    const [moved] = STATE.relays;
+    const streams = [
+      { acknowledged: 4n, bytes },
+      { acknowledged: 0n, bytes: Buffer.alloc(0) },
+    ] as const;
+    router.resume({ ...STATE, relays: moved ? [{ ...moved, streams }] : [] });
+    link.from({ type: T.Attach, session: command, payload: u64s([0, 4, 0]) });
+    link.fence();
+    await settle();
+    const sent = () => link.sent.reduce((sum, { type, length }) => sum + (type === T.Data ? length : 0), 0);
+    expect(sent()).toBe(WINDOW_BYTES);
+    link.from({ type: T.Ack, session: command, stream: 1, offset: 100_004n });
+    expect(sent()).toBe(bytes.length);
+  });
+
   test('refuses a command behind what it had said before', async () => {
     decision = { refuse: 'not twice', exitCode: 75 };
     router.attachResumed(batch, 'batch', shim, kept);
@@ -568,6 +592,24 @@ test('a command that was called again leaves with what its caller took since', a
   produces(shim, 'newer', 2, 1);
   const { relays } = await router.move(SOON);
   expect(relays[0]?.streams[0]).toEqual({ acknowledged: 10n, bytes: Buffer.from('wer') });
+});
+
+test('a command that was called again is found by a caddisd that is restarted after the move', async () => {
+  router.resume(STATE);
+  router.attach(batch, shim, 'batch');
+  expect(shim.got).toEqual([frameOf({ type: T.Opened, session: batch })]);
+  shim.says({ type: T.Attach, session: batch, payload: u64s([0, 12, 0]) });
+  link.from({ type: T.Attach, session: command, payload: u64s([0, 10, 0]) });
+  await settle();
+  // The shim has it: its OPEN is an ATTACH, and its answer is no news to the stub.
+  expect(shim.types.slice(1)).toEqual([T.Open]);
+  shim.says({ type: T.Attached, session: command, flags: 1, payload: attached([0, 0, 1, 9, 0, 0]) });
+  link.fence();
+  await settle();
+  expect(link.types).toEqual([T.Attach, T.Attached, T.Lost]);
+  link.from({ type: T.Attach, session: command, payload: u64s([0, 10, 0]) });
+  expect(shim.got.at(-1)).toMatchObject({ type: T.Attach, session: command });
+  expect(payloadOf(shim.got.at(-1) as Frame)).toEqual(u64s([0, 2, 0]));
 });
 
 describe('signals', () => {
