@@ -244,8 +244,11 @@ static void turn(struct client *c)
 	}
 	if (gone && !c->done)
 		disconnected(c);
-	if (told && !gone)
-		c->done = 1; /* silently, with status 0 */
+	if (told && !gone) {
+		/* Silently: the status is for the scheduler, which starts the job again. */
+		*c->end = (struct client_end){ .status = c->stdio.move_status };
+		c->done = 1;
+	}
 	stdio_work(&c->stdio, &c->set);
 	relayed_work(&c->relayed, &c->set);
 }

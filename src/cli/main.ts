@@ -4,7 +4,9 @@ import { hideBin } from 'yargs/helpers';
 import { CaddisError } from '../model/errors.ts';
 import { checkpointsCommand } from './checkpoints.ts';
 import { doctorCommand } from './doctor.ts';
+import { drainCommand, undrainCommand } from './drain.ts';
 import { imageCommand } from './image.ts';
+import { migrateCommand } from './migrate.ts';
 import { shellCommand } from './shell.ts';
 import { statusCommand } from './status.ts';
 
@@ -17,9 +19,12 @@ void yargs(withCommandApart(hideBin(process.argv)))
   .parserConfiguration({ 'populate--': true })
   .command(checkpointsCommand)
   .command(doctorCommand)
+  .command(drainCommand)
   .command(imageCommand())
+  .command(migrateCommand)
   .command(shellCommand)
   .command(statusCommand)
+  .command(undrainCommand)
   .demandCommand(1, 'Say what to do: "caddis --help" lists the commands.')
   .strict()
   .version(typeof CADDIS_VERSION === 'string' ? CADDIS_VERSION : 'development')

@@ -5,7 +5,8 @@ import type { HookClient, HookSocket } from './hook-server.ts';
 import { identityOf } from './identity.ts';
 import type { Job } from './job.ts';
 import type { Node } from './node.ts';
-import { control, isControlVerb } from './verbs/control.ts';
+import { control, isControlVerb, migrate } from './verbs/control.ts';
+import { drain, undrain } from './verbs/drain.ts';
 import { epilog } from './verbs/epilog.ts';
 import { exec, shell } from './verbs/exec.ts';
 import { facts } from './verbs/facts.ts';
@@ -31,7 +32,12 @@ export async function answer(
     return client.exit(0);
   }
   if (isControlVerb(call.verb)) {
-    await control(node, jobNamed(node, call.args[0]), call.verb);
+    const one = jobNamed(node, call.args[0]);
+    await (call.verb === 'migrate' ? migrate(node, one) : control(node, one, call.verb));
+    return client.exit(0);
+  }
+  if (call.verb === 'drain' || call.verb === 'undrain') {
+    await (call.verb === 'drain' ? drain(node, call.args[0]) : undrain(node));
     return client.exit(0);
   }
   const scheduler = node.schedulers.get(call.args[0] as SchedulerName);

@@ -76,6 +76,7 @@ export class Daemon implements Node {
       schedulers: () => [...this.schedulers.values()],
       log: this.log,
       probe: (thorough) => this.#probe(thorough),
+      keptOutFile: join(config.state_dir, 'drained'),
     });
     this.#server = new HookServer({
       handler: (call, client, socket) => answer(this, call, client, socket, this.#stop.signal),

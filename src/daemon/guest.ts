@@ -155,8 +155,8 @@ export class Guest {
   }
 
   /** Ends the shims of a frozen machine; what they and the relayed commands had done by then. Once. */
-  move(): Promise<MovedState> {
-    return this.#router.move();
+  move(exitStatus: number): Promise<MovedState> {
+    return this.#router.move({ exitStatus });
   }
 
   /** The sessions with which a restored machine comes: before its link is up. */

@@ -1,3 +1,6 @@
+import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
+
 import { messageOf } from '../model/errors.ts';
 import type { Scheduler } from '../scheduler/scheduler.ts';
 import type { Log } from './log.ts';
@@ -15,6 +18,8 @@ export interface HealthOptions {
   /** What is wrong with the node now; undefined = nothing. Thorough: the node is out of service, and what it takes to make a machine is tried. */
   readonly probe: (thorough: boolean) => Promise<string | undefined>;
   readonly log: Log;
+  /** Is there while an admin keeps the node out of service; holds the reason. */
+  readonly keptOutFile: string;
 }
 
 /**
@@ -55,6 +60,23 @@ export class NodeHealth {
     this.#reason = reason;
     this.#options.log.error(`node out of service: ${reason}`);
     this.#report();
+  }
+
+  /** An admin takes the node out of service, whatever its health, until `letIn`; a restart of caddisd changes nothing. */
+  async keepOut(reason: string): Promise<void> {
+    await mkdir(dirname(this.#options.keptOutFile), { recursive: true, mode: 0o711 });
+    await writeFile(this.#options.keptOutFile, `${reason}\n`);
+    this.unfit(reason);
+    await this.#reports;
+  }
+
+  async letIn(): Promise<void> {
+    await rm(this.#options.keptOutFile, { force: true });
+    this.#heldUntilMs = 0;
+    const reason = await this.#probe();
+    if (reason !== undefined) this.unfit(reason);
+    else this.#fit();
+    await this.#reports;
   }
 
   async stop(): Promise<void> {
@@ -104,6 +126,8 @@ export class NodeHealth {
       );
     });
     try {
+      const kept = await readFile(this.#options.keptOutFile, 'utf8').catch(() => undefined);
+      if (kept !== undefined) return kept.trim();
       return await Promise.race([this.#options.probe(this.#reason !== undefined), tooLong]);
     } catch (error) {
       return messageOf(error);

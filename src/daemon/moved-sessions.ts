@@ -21,7 +21,7 @@ export async function letShimsGo(job: Job): Promise<SavedSessions> {
   const files = new Map<bigint, readonly (string | undefined)[]>();
   for (const { session, peerPid } of guest.sessions())
     if (peerPid !== undefined) files.set(session, await Promise.all([1, 2].map((fd) => fileOf(peerPid, fd))));
-  return toSaved(await guest.move(), files, job.given);
+  return toSaved(await guest.move(job.scheduler.movedExitStatus), files, job.given);
 }
 
 /** Path of the file that a descriptor of another process is open on; undefined for pipes, terminals and files without a name. */

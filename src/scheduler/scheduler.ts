@@ -47,6 +47,13 @@ export interface Scheduler {
   lost(request: JobRequest, reason: string, signal: AbortSignal): Promise<'requeued' | 'failing'>;
   /** Is this job still known as running on this node? Undefined: no answer. Used after a restart of caddisd to find orphans. */
   isRunning(key: JobKey, signal: AbortSignal): Promise<boolean | undefined>;
+  /** What a step's client ends with when its job goes on elsewhere: a status by which the scheduler starts the job again, where it has one. */
+  readonly movedExitStatus: number;
+  /**
+   * Puts a running job back into the queue, so that its state is saved on the way: for admins. `by-signal`: the scheduler's own signals will reach the shims. `by-exit`:
+   * letting the shims go does it.
+   */
+  requeue(request: JobRequest, signal: AbortSignal): Promise<'by-signal' | 'by-exit'>;
   /** True where a job that starts again finds its output files empty, unless its user asked to append. */
   readonly truncatesOutput: boolean;
   /** Signals at a shim that may mean that the whole job is suspended, goes on, or goes back to the queue. Empty where the scheduler has methods for that. */

@@ -79,12 +79,12 @@ static void leaves(void)
 	open_now(&r);
 	rig_say(&r, F_DATA, STREAM_STDOUT, 0, 0, "0123456789", 10);
 	rig_say(&r, F_DATA, STREAM_STDERR, 0, 0, "err", 3);
-	rig_say(&r, F_MOVED, STREAM_NONE, 0, 0, NULL, 0);
+	rig_say(&r, F_MOVED, STREAM_NONE, 0, 99, NULL, 0);
 	CHECK(rig_expect(&r, F_MOVED) && r.last.length == 64 && r.last.session == RIG_SESSION);
 	CHECK(!fstat(fds[1], &st));
 	CHECK(moved(&r, 1, 0) == 10 && moved(&r, 1, 1) == 15 && moved(&r, 1, 2) == st.st_dev && moved(&r, 1, 3) == st.st_ino);
 	CHECK(moved(&r, 2, 0) == 3 && moved(&r, 2, 1) == KEPT_NONE);
-	CHECK(rig_wait(&r, 5000) && exited(&r, 0) && !strcmp(r.text[1], "err") && holds(path_of[0], "head:0123456789"));
+	CHECK(rig_wait(&r, 5000) && exited(&r, 99) && !strcmp(r.text[1], "err") && holds(path_of[0], "head:0123456789"));
 	close(fds[1]);
 	rig_end(&r);
 

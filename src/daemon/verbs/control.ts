@@ -4,6 +4,8 @@ import { whyNotSaved } from '../freeze.ts';
 import type { Job } from '../job.ts';
 import type { Node } from '../node.ts';
 
+const REQUEUE_TIMEOUT_MS = 30_000;
+
 export type ControlVerb = 'suspend' | 'resume' | 'migrate';
 
 export function isControlVerb(verb: string): verb is ControlVerb {
@@ -24,6 +26,18 @@ export async function control(node: Node, job: Job, verb: ControlVerb): Promise<
       await job.dispatch({ type: 'move' });
       break;
   }
+  return { exitCode: 0 };
+}
+
+/** What an admin asks for: the job goes back to the queue by its scheduler's own means, and its machine is saved on the way. */
+export async function migrate(node: Node, job: Job): Promise<HookAnswer> {
+  refuseUnsavable(node, job);
+  if (!job.request.requeueable)
+    throw new CaddisError(
+      'this job cannot be moved: it is interactive, or its user asked that it never runs twice',
+    );
+  const how = await job.scheduler.requeue(job.request, AbortSignal.timeout(REQUEUE_TIMEOUT_MS));
+  if (how === 'by-exit') await job.dispatch({ type: 'move' });
   return { exitCode: 0 };
 }
 

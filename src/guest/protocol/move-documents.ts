@@ -24,9 +24,9 @@ const STAND_BYTES = 32;
 /** As a position or a length: none. */
 const NONE = 2n ** 64n - 1n;
 
-/** MOVED to a stdio side: the session goes on elsewhere. */
-export function askMoved(session: bigint): Frame {
-  return frameOf({ type: FrameType.Moved, session });
+/** MOVED to a stdio side: the session goes on elsewhere, and this client ends with `exitStatus`, which tells the scheduler so. */
+export function askMoved(session: bigint, exitStatus = 0): Frame {
+  return frameOf({ type: FrameType.Moved, session, offset: BigInt(exitStatus) });
 }
 
 /** MOVED of a stdio side: stdout, stderr. Throws ProtocolError. */

@@ -57,6 +57,8 @@ export interface MoveOptions {
   readonly drainMs?: number;
   /** For a shim's answer, or a command's output. A shim delivers for 2 s what it has. Default 5000. */
   readonly answerMs?: number;
+  /** With which the shims end. Default 0. */
+  readonly exitStatus?: number;
 }
 
 /** Asks shims to let go of their sessions, and keeps what they answer. */
@@ -64,6 +66,11 @@ export class Departure {
   readonly #answers = new Map<bigint, readonly [StreamStand, StreamStand]>();
   readonly #asked = new Set<bigint>();
   readonly #waiting = new Map<bigint, () => void>();
+  readonly #exitStatus: number;
+
+  constructor(exitStatus: number) {
+    this.#exitStatus = exitStatus;
+  }
 
   /** Resolves when the shims of all `steps` have answered, or after `timeoutMs`. */
   async ask(steps: readonly StepSession[], timeoutMs: number): Promise<void> {
@@ -75,7 +82,7 @@ export class Departure {
       this.#asked.add(step.id);
       if (!step.peer) return [];
       const answer = new Promise<void>((resolve) => this.#waiting.set(step.id, resolve));
-      step.peer.send(askMoved(step.id));
+      step.peer.send(askMoved(step.id, this.#exitStatus));
       return [answer];
     });
     await Promise.race([Promise.all(answers), late]);
@@ -84,7 +91,7 @@ export class Departure {
 
   /** A shim came back: the connection broke before it could answer. Those that are not asked yet will be. */
   peerBack(step: StepSession): void {
-    if (this.#asked.has(step.id)) step.peer?.send(askMoved(step.id));
+    if (this.#asked.has(step.id)) step.peer?.send(askMoved(step.id, this.#exitStatus));
   }
 
   /** Throws ProtocolError. */

@@ -144,9 +144,9 @@ export class SessionRouter extends EventEmitter<SessionRouterEvents> {
    * the guest has not taken is collected, and they end. Nothing passes to or from the guest any more. Once per router.
    */
   async move(options: MoveOptions = {}): Promise<MovedState> {
-    const { quietMs = 250, drainMs = 2000, answerMs = 5000 } = options;
+    const { quietMs = 250, drainMs = 2000, answerMs = 5000, exitStatus = 0 } = options;
     if (this.#departure) throw new Error('the machine is being moved already');
-    const departure = new Departure();
+    const departure = new Departure(exitStatus);
     this.#departure = departure;
     const relays = this.#relays.leave();
     this.#drained();

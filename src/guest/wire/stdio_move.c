@@ -23,8 +23,9 @@ static int64_t now_ms(void)
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-void move_begin(struct stdio *s)
+void move_begin(struct stdio *s, int status)
 {
+	s->move_status = status;
 	if (!s->moving)
 		s->move_until_ms = now_ms() + DELIVER_MS;
 	s->moving = 1;

@@ -7,7 +7,7 @@
 struct stdio;
 
 /* MOVED: what was received is still delivered, for so long as a reader may need to wake up; then the answer goes out. */
-void move_begin(struct stdio *s);
+void move_begin(struct stdio *s, int status);
 /* In each turn after move_begin. */
 void move_work(struct stdio *s);
 /* Milliseconds until the rest is given up, -1: nothing is moving. */

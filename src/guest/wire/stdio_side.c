@@ -213,7 +213,7 @@ int stdio_frame(struct stdio *s, const struct frame *f)
 	case F_EXIT: return on_exit_frame(s, f);
 	/* Who moves has nothing to lose any more. */
 	case F_LOST: return s->moving ? 0 : on_lost(s, f);
-	case F_MOVED: move_begin(s); return 0;
+	case F_MOVED: move_begin(s, (int)(f->offset & 255)); return 0;
 	case F_RESUME: s->wrong = move_resume(s, f); return s->wrong ? -1 : 0;
 	default: return wrong(s, "a frame that is not for a stdio side");
 	}

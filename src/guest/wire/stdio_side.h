@@ -48,6 +48,7 @@ struct stdio {
 	int tty, want_attach, background, ack_sent;
 	int awaits_resume, resumed; /* it comes from another host */
 	int moving, moved; /* it goes to another host; the answer is queued */
+	int move_status; /* what this process then ends with */
 	int64_t move_until_ms;
 	struct stdio_input in;
 	struct stdio_output out[2]; /* streams 1 and 2 */

@@ -87,6 +87,8 @@ export function createGridEngine(options: GridEngineOptions): Scheduler {
         return undefined;
       }
     },
+    movedExitStatus: EXIT_RESCHEDULE,
+    requeue: async () => 'by-exit',
     truncatesOutput: false,
     // Its suspend, resume and migration methods are hooks of ours; qdel's KILL cannot be caught.
     ambiguousSignals: new Set(),

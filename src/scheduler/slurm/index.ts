@@ -5,7 +5,7 @@ import { writeRefusal } from '../refusal.ts';
 import type { Scheduler } from '../scheduler.ts';
 import { isForBatchShell } from './batch-signals.ts';
 import { beginAgain } from './begin-again.ts';
-import { createRunCommand, type RunCommand } from './commands.ts';
+import { createRunCommand, type RunCommand, SlurmRefused } from './commands.ts';
 import { askJob, complete } from './complete.ts';
 import { AMBIGUOUS_SIGNALS, meaning } from './meaning.ts';
 import { setNodeHealth } from './node-health.ts';
@@ -90,6 +90,13 @@ export function createSlurm(options: SlurmOptions): Scheduler {
       } catch {
         return undefined;
       }
+    },
+    movedExitStatus: 0,
+    async requeue(request, signal) {
+      if (await requeue(request.key, node, signal, run)) return 'by-signal';
+      throw new SlurmRefused(
+        `Slurm does not requeue job ${request.key.jobId}: was it submitted with --no-requeue, or by srun or salloc?`,
+      );
     },
     truncatesOutput: true,
     ambiguousSignals: AMBIGUOUS_SIGNALS,
