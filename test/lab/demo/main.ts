@@ -1,7 +1,7 @@
 import { messageOf } from '../../../src/model/errors.ts';
 import type { BatchSystem } from '../../integration/support/batch.ts';
 import { current, down, up } from '../lab.ts';
-import { array, hello, TITLE, terminal, wall } from './scenes.ts';
+import { array, hello, move, TITLE, terminal, wall } from './scenes.ts';
 import { Timeline } from './timeline.ts';
 
 /** `npm run demo`: a lab cluster, real jobs of both schedulers in machines, and what happened. Leaves the lab as it was found. */
@@ -20,6 +20,7 @@ async function main(): Promise<void> {
         ['an array of four', array],
         ['a wall of its own', wall],
         ['an interactive session', terminal],
+        ['a job that moves', move],
       ] as const) {
         timeline.heading(`${TITLE[system]}: ${title}`);
         await scene(lab, system, timeline).catch((error: unknown) => timeline.claim(false, messageOf(error)));

@@ -3,8 +3,9 @@ import { join } from 'node:path';
 
 import { asUser, type BatchSystem, runBatch, submit, waitForEnd } from '../../integration/support/batch.ts';
 import { atTerminal } from '../../integration/support/terminal.ts';
+import { hookClient } from '../caddisd.ts';
 import type { Lab } from '../host.ts';
-import { until } from '../process.ts';
+import { on, until } from '../process.ts';
 import type { Timeline } from './timeline.ts';
 
 export const TITLE: Record<BatchSystem, string> = { slurm: 'Slurm', gridengine: 'Grid Engine' };
@@ -97,6 +98,57 @@ export async function wall(lab: Lab, system: BatchSystem, timeline: Timeline): P
   timeline.claim(
     times.length > 3 && gap < 5,
     `the neighbour counted on; its longest pause was ${gap.toFixed(1)} s`,
+  );
+}
+
+/** A job counts on one host, its scheduler takes it off, and it counts on at the next number on the other. */
+export async function move(lab: Lab, system: BatchSystem, timeline: Timeline): Promise<void> {
+  const [one, two] = lab.nodes;
+  if (!one || !two) throw new Error('the lab has fewer than two nodes');
+  // Grid Engine's start goes to the host that is left open: "hostname" would bind it.
+  const queue = system === 'slurm' ? 'main' : 'move.q';
+  if (system === 'gridengine') await asUser(lab, ['qmod', '-d', `${queue}@${two.name}`], { user: 'root' });
+  timeline.happened(`alice: ${SUBMIT[system]} count.sh  (a number each second, kept in the shell's memory)`);
+  const count =
+    '#!/bin/bash\nfor i in $(seq 12); do echo "count $i, awake for $((SECONDS)) s"; sleep 1; done\n';
+  const options = [...memory(system, 128), ...(system === 'slurm' ? ['-w', one.name] : [])];
+  const { id, directory } = await submit(lab, system, 'vm', { script: count, options, queue });
+  const out = () => readFile(join(directory, 'out'), 'utf8').catch(() => '');
+  const counted = async () => (await out()).trim().split('\n').filter(Boolean).length;
+  await until('the job to count', async () => (await counted()) >= 4, { timeoutMs: 120_000 });
+  const before = await counted();
+  timeline.happened(`it counts on ${one.name}`);
+  if (system === 'slurm') {
+    timeline.happened(`root: scontrol requeue ${id}; scontrol update jobid=${id} reqnodelist=${two.name}`);
+    await asUser(lab, ['scontrol', 'requeue', id], { user: 'root' });
+    await until(
+      'the job to be back in the queue',
+      async () => (await asUser(lab, ['squeue', '-h', '-j', id, '-o', '%T'])).stdout.trim() === 'PENDING',
+      { timeoutMs: 120_000 },
+    );
+    await asUser(lab, ['scontrol', 'update', `jobid=${id}`, `reqnodelist=${two.name}`], { user: 'root' });
+  } else {
+    timeline.happened(`root: qmod -d ${queue}@${one.name}; qmod -sj ${id}`);
+    await asUser(lab, ['qmod', '-e', `${queue}@${two.name}`], { user: 'root' });
+    await asUser(lab, ['qmod', '-d', `${queue}@${one.name}`], { user: 'root' });
+    await asUser(lab, ['qmod', '-sj', id], { user: 'root' });
+  }
+  const key = system === 'slurm' ? `slurm-${id}` : `gridengine-${id}.1`;
+  await until(
+    `the job to be on ${two.name}`,
+    async () => (await on(two, [hookClient, 'status'], { timeoutMs: 20_000 })).includes(key),
+    { timeoutMs: 120_000 },
+  );
+  timeline.happened(`it is on ${two.name}`);
+  const { exitCode } = await waitForEnd(lab, system, id, 120_000);
+  if (system === 'gridengine') await asUser(lab, ['qmod', '-e', `${queue}@${one.name}`], { user: 'root' });
+  const lines = (await out()).trim().split('\n');
+  timeline.output(
+    lines.map((line, i) => (i === before ? `${line}   <- from here on ${two.name}` : line)).join('\n'),
+  );
+  timeline.claim(
+    lines.length === 12 && lines.every((line, i) => line.startsWith(`count ${i + 1},`)) && exitCode === 0,
+    'every number is there once, in order: it went on at the instruction where it stood',
   );
 }
 
