@@ -55,7 +55,7 @@ static int find_key(char key[64])
 /* What a job's own user asks of the job's own socket. */
 static int is_for_job(const char *verb)
 {
-	static const char *const verbs[] = { "exec", "suspend", "resume", "migrate" };
+	static const char *const verbs[] = { "exec", "suspend", "resume", "migrate", "checkpoint" };
 
 	for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
 		if (!strcmp(verb, verbs[i]))

@@ -1,6 +1,6 @@
 #!/bin/sh
-# suspend_method, resume_method (queue.conf) and migr_command (ckpt-*): freezes, thaws or moves the job's machine.
-# Called as `control.sh suspend|resume|migrate $job_pid`, as the job's user, without the job's streams; what it does replaces Grid Engine's own signal.
+# suspend_method, resume_method (queue.conf), migr_command and ckpt_command (*.ckpt): freezes, thaws, moves or saves the job's machine.
+# Called as `control.sh suspend|resume|migrate|checkpoint $job_pid`, as the job's user, without the job's streams; what it does replaces Grid Engine's own signal.
 
 CADDIS_HOOK=/usr/sbin/caddis-hook
 CADDIS_RUN=/run/caddis

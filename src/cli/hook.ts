@@ -8,6 +8,8 @@ import { CaddisError } from '../model/errors.ts';
 
 /** EX_UNAVAILABLE: what caddis-hook exits with when nobody listens (docs/hooks.md). */
 const UNREACHABLE = 69;
+/** A checkpoint of a large machine takes minutes. */
+const ANSWER_MS = 15 * 60_000;
 
 /** The installed client, or the one that was built beside this bundle. */
 export function hookClient(): string {
@@ -20,7 +22,7 @@ export function hookClient(): string {
 export async function askDaemon(verb: string, args: readonly string[] = []): Promise<string> {
   const result = await execa(hookClient(), ['--connect-timeout', '2', verb, ...args], {
     reject: false,
-    timeout: 30_000,
+    timeout: ANSWER_MS,
     stdin: 'ignore',
   });
   if (result.exitCode === 0) return result.stdout;

@@ -2,6 +2,7 @@ import yargs from 'yargs';
 import { hideBin } from 'yargs/helpers';
 
 import { CaddisError } from '../model/errors.ts';
+import { checkpointCommand } from './checkpoint.ts';
 import { checkpointsCommand } from './checkpoints.ts';
 import { doctorCommand } from './doctor.ts';
 import { drainCommand, undrainCommand } from './drain.ts';
@@ -19,6 +20,7 @@ void yargs(withCommandApart(hideBin(process.argv)))
   .parserConfiguration({ 'populate--': true })
   .command(checkpointsCommand)
   .command(doctorCommand)
+  .command(checkpointCommand)
   .command(drainCommand)
   .command(imageCommand())
   .command(migrateCommand)

@@ -93,6 +93,8 @@ export const configSchema = z.strictObject({
 
   storage: z
     .strictObject({
+      /** Seconds for which the file servers keep a silent client's state (NFSv4 lease): a job is not restored from an older state before. */
+      lease: seconds.default(90),
       /** Mount the network file systems that this host has mounted. */
       auto: z.boolean().default(true),
       mount: z.array(mount).default([]),
@@ -116,6 +118,14 @@ export const configSchema = z.strictObject({
         .positive()
         .max(10 * 365 * 86_400)
         .default(7 * 86_400),
+      /** Seconds between two checkpoints of a running job that did not ask for an interval of its own; 0 = none. */
+      interval: z
+        .number()
+        .nonnegative()
+        .max(30 * 86_400)
+        .default(0),
+      /** Seconds that a running job may stand still for a checkpoint; one that would take longer is not taken. */
+      max_pause: seconds.default(10),
       /** Where an image is written first when its machine waits for it: a file system that is fast to sync. */
       staging_dir: path.default('/dev/shm'),
     })

@@ -11,6 +11,7 @@ import { removeScratch } from '../vm/scratch.ts';
 import { identityOf } from './identity.ts';
 import { Job } from './job.ts';
 import type { Node } from './node.ts';
+import { savePeriodically } from './periodic.ts';
 import { createPlaces, machinePlaces, recordQemu, sweepPlaces } from './places.ts';
 
 /** Bound on asking a scheduler whether a job is still its own. */
@@ -57,6 +58,7 @@ export async function adopt(node: Node): Promise<void> {
     node.jobs.add(job);
     await job.dispatch({ type: 'machine-ready' });
     job.log.info('machine adopted');
+    savePeriodically(node, job);
     // Suspended, or in the middle of a save: the scheduler knows.
     if (await hypervisor.isPaused(domain))
       void job

@@ -5,7 +5,7 @@ import type { HookClient, HookSocket } from './hook-server.ts';
 import { identityOf } from './identity.ts';
 import type { Job } from './job.ts';
 import type { Node } from './node.ts';
-import { control, isControlVerb, migrate } from './verbs/control.ts';
+import { checkpoint, control, isControlVerb, migrate } from './verbs/control.ts';
 import { drain, undrain } from './verbs/drain.ts';
 import { epilog } from './verbs/epilog.ts';
 import { exec, shell } from './verbs/exec.ts';
@@ -36,6 +36,10 @@ export async function answer(
     await (call.verb === 'migrate' ? migrate(node, one) : control(node, one, call.verb));
     return client.exit(0);
   }
+  if (call.verb === 'checkpoint') {
+    await checkpoint(node, jobNamed(node, call.args[0]));
+    return client.exit(0);
+  }
   if (call.verb === 'drain' || call.verb === 'undrain') {
     await (call.verb === 'drain' ? drain(node, call.args[0]) : undrain(node));
     return client.exit(0);
@@ -63,6 +67,10 @@ async function answerStep(node: Node, job: Job, call: HookCall, client: HookClie
     const done = control(node, job, call.verb);
     if (call.verb !== 'migrate') await done;
     else done.catch((error: unknown) => job.log.error(messageOf(error)));
+    return client.exit(0);
+  }
+  if (call.verb === 'checkpoint') {
+    await checkpoint(node, job);
     return client.exit(0);
   }
   throw new CaddisError(`"${call.verb}" is not for a job's own socket`);

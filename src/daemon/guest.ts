@@ -24,6 +24,16 @@ const PING_EVERY_MS = 10_000;
 /** Shims come back to a restarted caddisd within a second or two; a session that nobody has claimed by then has none. */
 const UNCLAIMED_AFTER_MS = 20_000;
 
+const PAUSES = {
+  settle: { freeze: true, sync: true },
+  'drop-caches': { freeze: true, dropCaches: true },
+  'go-on': {},
+} as const;
+/** Streams that have not moved for so long have come to rest; what goes through the scheduler's own processes takes longer. */
+const QUIET_MS = 20;
+const QUIET_RELAYED_MS = 250;
+const REST_MS = 3_000;
+
 export interface GuestOptions {
   readonly control: string;
   readonly bulk: string;
@@ -60,6 +70,8 @@ export class Guest {
   #open = 0;
   /** The machine stands still: its agent gives no sign of life, and no step of it is to be ended. */
   #asleep = false;
+  /** We have stopped the job inside the guest. */
+  #pausing = false;
 
   constructor(options: GuestOptions) {
     this.#options = options;
@@ -83,6 +95,9 @@ export class Guest {
       this.#lastSignMs = performance.now();
       this.#options.pressure(pressure);
       this.#killUnclaimed(pressure);
+      // A caddisd that died in the middle of a checkpoint has left the job standing still.
+      if (pressure.frozen.byPause && !this.#pausing)
+        this.#link.pause({}, { timeoutMs: PING_EVERY_MS }).catch(() => undefined);
     });
     this.#router.on('violation', (text) => this.#log.warn(`the guest broke the protocol: ${text}`));
     this.#router.on('peerGone', (session, pid) => this.#peerGone(session, pid));
@@ -152,6 +167,19 @@ export class Guest {
 
   sessions(): readonly SessionInfo[] {
     return this.#router.sessions();
+  }
+
+  /** Stops the job inside the guest with nothing unwritten, or lets it go on. */
+  pause(what: keyof typeof PAUSES, options: RequestOptions): Promise<SetupResult> {
+    this.#pausing = what !== 'go-on';
+    return this.#link.pause(PAUSES[what], options);
+  }
+
+  /** How the sessions of a job that stands still inside the guest stand; undefined when they do not come to rest. */
+  async stand(): Promise<MovedState | undefined> {
+    const relayed = this.#router.stand().relays.length > 0;
+    const settled = await this.#router.settle(relayed ? QUIET_RELAYED_MS : QUIET_MS, REST_MS);
+    return settled ? this.#router.stand() : undefined;
   }
 
   /** Ends the shims of a frozen machine; what they and the relayed commands had done by then. Once. */

@@ -1,4 +1,4 @@
-import { readlink } from 'node:fs/promises';
+import { readFile, readlink, stat } from 'node:fs/promises';
 
 import type { Manifest } from '../checkpoint/manifest-schema.ts';
 import type { KeptOutput, StreamStand } from '../guest/protocol/move-documents.ts';
@@ -22,6 +22,35 @@ export async function letShimsGo(job: Job): Promise<SavedSessions> {
   for (const { session, peerPid } of guest.sessions())
     if (peerPid !== undefined) files.set(session, await Promise.all([1, 2].map((fd) => fileOf(peerPid, fd))));
   return toSaved(await guest.move(job.scheduler.movedExitStatus), files, job.given);
+}
+
+/** The same of a job that goes on here and stands still at this moment: where its shims stand in their files is read from their descriptors. */
+export async function savedStanding(job: Job, state: MovedState): Promise<SavedSessions> {
+  const files = new Map<bigint, readonly (string | undefined)[]>();
+  const pids = new Map(job.resources.guest?.sessions().map(({ session, peerPid }) => [session, peerPid]));
+  const sessions = await Promise.all(
+    state.sessions.map(async (session) => {
+      const pid = pids.get(session.session);
+      if (pid === undefined) return session;
+      files.set(session.session, await Promise.all([1, 2].map((fd) => fileOf(pid, fd))));
+      const [stdout, stderr] = session.streams;
+      return {
+        ...session,
+        streams: [await standingAt(pid, 1, stdout), await standingAt(pid, 2, stderr)] as const,
+      };
+    }),
+  );
+  return toSaved({ ...state, sessions }, files, job.given);
+}
+
+/** Adds the position in a regular file, which is that of the last byte delivered. */
+async function standingAt(pid: number, fd: number, stand: StreamStand): Promise<StreamStand> {
+  const path = `/proc/${pid}/fd/${fd}`;
+  const file = await stat(path, { bigint: true }).catch(() => undefined);
+  const info = await readFile(`/proc/${pid}/fdinfo/${fd}`, 'utf8').catch(() => '');
+  const position = /^pos:\s+(\d+)$/m.exec(info)?.[1];
+  if (!file?.isFile() || position === undefined) return { delivered: stand.delivered };
+  return { delivered: stand.delivered, position: BigInt(position), device: file.dev, inode: file.ino };
 }
 
 /** Path of the file that a descriptor of another process is open on; undefined for pipes, terminals and files without a name. */

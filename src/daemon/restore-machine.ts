@@ -90,7 +90,7 @@ export async function wakeMachine(
   context: NodeContext,
   job: Job,
   came: SavedSessions,
-  signal: AbortSignal,
+  { dropCaches, signal }: { readonly dropCaches: boolean; readonly signal: AbortSignal },
 ): Promise<void> {
   const { domain } = job.resources;
   if (!domain) throw new NodeUnfit('the restored machine is gone', { wholeNode: false });
@@ -105,7 +105,11 @@ export async function wakeMachine(
       cause: error,
     });
   });
-  await guest.wake({ timeoutMs: WAKE_TIMEOUT_MS, signal });
+  const bound = { timeoutMs: WAKE_TIMEOUT_MS, signal };
+  await guest.wake(bound);
+  // A job that was saved while it ran stands still inside the guest. What it has cached of files that have changed since must go first.
+  if (dropCaches) await guest.pause('drop-caches', bound);
+  await guest.pause('go-on', bound);
   lap('wake');
   const { cpus, memoryBytes } = job.facts.request;
   const wanted = {

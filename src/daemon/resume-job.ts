@@ -1,3 +1,5 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+
 import { isCheckpointRefused } from '../checkpoint/errors.ts';
 import type { Generation } from '../checkpoint/generation.ts';
 import { messageOf } from '../model/errors.ts';
@@ -55,12 +57,16 @@ export async function goOn(
   job.log.info(
     `going on from checkpoint ${generation.number}, taken on ${manifest.host} at ${manifest.takenAt}`,
   );
+  const rolledBack = await hasRunOn(checkpoints, generation);
+  // The file servers must have forgotten the machine as it was last: within its lease they would take it for that one, gone mad.
+  const patience = rolledBack ? sleep(context.config.storage.lease * 1000, undefined, { signal }) : undefined;
   await restoreMachine(context, checkpoints, job, generation, signal);
   // Before the scheduler opens the output files of the new run.
   job.kept = await keepOutput(job, manifest.sessions);
   job.cameWith = manifest.sessions;
   await checkpoints.store.markResumed(generation);
-  await wakeMachine(context, job, manifest, signal);
+  await patience;
+  await wakeMachine(context, job, manifest, { dropCaches: rolledBack, signal });
 }
 
 /** True when another checkpoint, or a fresh start, may still serve the job. */

@@ -1,5 +1,4 @@
 import { rm, stat } from 'node:fs/promises';
-import { hostname } from 'node:os';
 import { join } from 'node:path';
 
 import { copyImage } from '../checkpoint/copy.ts';
@@ -9,7 +8,6 @@ import { HashFollower } from '../checkpoint/follow.ts';
 import type { Generation } from '../checkpoint/generation.ts';
 import type { HashedFile } from '../checkpoint/hash.ts';
 import type { StoreIo } from '../checkpoint/io.ts';
-import type { Manifest, ScratchImage } from '../checkpoint/manifest-schema.ts';
 import { packScratch } from '../checkpoint/scratch.ts';
 import type { JobEvent, SaveReason } from '../jobs/transitions.ts';
 import type { Domain } from '../libvirt/index.ts';
@@ -17,10 +15,10 @@ import { CaddisError, messageOf } from '../model/errors.ts';
 import { formatBytes } from '../model/units.ts';
 import type { Hypervisor } from '../vm/hypervisor.ts';
 import { qemuProcess, residentBytes } from '../vm/qemu-process.ts';
-import { machineTypeOf } from '../vm/retarget.ts';
-import { type Checkpoints, submitIdentity } from './checkpoints.ts';
+import type { Checkpoints } from './checkpoints.ts';
 import { readIntent, writeIntent } from './intents.ts';
 import type { Job } from './job.ts';
+import { describeCheckpoint } from './manifest-of.ts';
 import { letShimsGo, type SavedSessions } from './moved-sessions.ts';
 import type { Node } from './node.ts';
 
@@ -94,7 +92,10 @@ async function writeCheckpoint(
             },
           }),
     ]);
-    const manifest = describe(checkpoints, job, { reason, domainXml, memory, disk, sessions });
+    const manifest = describeCheckpoint(checkpoints, job, {
+      ...{ reason, domainXml, memory, disk, sessions },
+      settled: false,
+    });
     return await draft.publish(manifest, { confirm: () => custody.confirm(job) });
   } catch (error) {
     await draft.abandon().catch(() => undefined);
@@ -146,47 +147,4 @@ function domainOf(job: Job): Domain {
   const { domain } = job.resources;
   if (!domain) throw new CaddisError('the job has no machine any more');
   return domain;
-}
-
-function describe(
-  { identity, custody }: Checkpoints,
-  job: Job,
-  saved: {
-    reason: SaveReason;
-    domainXml: string;
-    memory: HashedFile;
-    disk: ScratchImage | undefined;
-    sessions: SavedSessions;
-  },
-): Manifest {
-  const { request } = job.facts;
-  const { cpus = 1, memoryBytes = 0, pluggedBytes, totalBytes = 0, idleLossBytes } = job.sizes;
-  return {
-    version: 1,
-    key: job.key,
-    uid: request.uid,
-    user: request.user,
-    submitIdentity: submitIdentity(request),
-    machine: job.machine,
-    incarnation: job.facts.incarnation,
-    epoch: custody.epochOf(job),
-    host: hostname(),
-    takenAt: new Date().toISOString(),
-    reason: saved.reason,
-    image: job.facts.image,
-    kernel: job.facts.image,
-    acceleration: job.facts.acceleration,
-    cpuModel: identity.cpuModel,
-    machineType: machineTypeOf(saved.domainXml),
-    qemuVersion: identity.qemuVersion,
-    libvirtVersion: identity.libvirtVersion,
-    domainXml: saved.domainXml,
-    facts: job.facts,
-    sizes: { cpus, memoryBytes, pluggedBytes, totalBytes, idleLossBytes },
-    settled: false,
-    memory: saved.memory,
-    ...(saved.disk ? { scratch: saved.disk } : {}),
-    ...saved.sessions,
-    totals: { frozenMs: job.frozenMs, ranMs: Math.max(0, Date.now() - Date.parse(job.facts.startedAt)) },
-  };
 }

@@ -87,6 +87,8 @@ export interface JobRequest {
   readonly vm: 'on' | 'off' | undefined;
   /** Devices of the host that the job was given, in its own words (`SLURM_JOB_GPUS=0`, `-l gpu=1`): no machine has them. */
   readonly devices: string | undefined;
+  /** How often the user wants it saved while it runs, in milliseconds (--vm-checkpoint); undefined: the site's interval. */
+  readonly checkpointMs?: number | undefined;
   /** On how many hosts the job runs: each has a machine of its own. */
   readonly hosts: number;
   /** False for salloc, srun, --no-requeue, Grid Engine interactive jobs. */

@@ -22,6 +22,7 @@ export const machineFacts = z.object({
     scratchBytes: z.number().optional(),
     queue: z.string(),
     vm: z.enum(['on', 'off']).optional(),
+    checkpointMs: z.number().optional(),
     hosts: z.number().default(1),
     requeueable: z.boolean(),
     jobName: z.string(),

@@ -112,6 +112,7 @@ gateway = "${lab.head.address}"
 claims_dir = "${lab.paths.root}/addresses"
 [storage]
 auto = false
+lease = 20
 [[storage.mount]]
 type = "nfs4"
 source = "${lab.head.address}:${lab.paths.home}"

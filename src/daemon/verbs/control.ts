@@ -3,6 +3,7 @@ import type { HookAnswer } from '../../scheduler/scheduler.ts';
 import { whyNotSaved } from '../freeze.ts';
 import type { Job } from '../job.ts';
 import type { Node } from '../node.ts';
+import { snapshot } from '../snapshot.ts';
 
 const REQUEUE_TIMEOUT_MS = 30_000;
 
@@ -26,6 +27,13 @@ export async function control(node: Node, job: Job, verb: ControlVerb): Promise<
       await job.dispatch({ type: 'move' });
       break;
   }
+  return { exitCode: 0 };
+}
+
+/** A checkpoint of a job that goes on running. */
+export async function checkpoint(node: Node, job: Job): Promise<HookAnswer> {
+  refuseUnsavable(node, job);
+  await snapshot(node, job, 'admin');
   return { exitCode: 0 };
 }
 

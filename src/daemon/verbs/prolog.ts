@@ -9,6 +9,7 @@ import type { HookAnswer, Scheduler } from '../../scheduler/scheduler.ts';
 import { identityOf } from '../identity.ts';
 import { Job } from '../job.ts';
 import type { Node } from '../node.ts';
+import { savePeriodically } from '../periodic.ts';
 import { machinePlaces } from '../places.ts';
 import { factsOf } from '../restore-machine.ts';
 import { goOn, isRefusedCheckpoint, newestCheckpoint } from '../resume-job.ts';
@@ -65,6 +66,7 @@ async function begin(
       job.facts.ready = true;
       await node.context.hypervisor.setFacts(job.resources.domain ?? missing(), job.facts);
       await job.dispatch({ type: 'machine-ready' });
+      savePeriodically(node, job);
       job.log.info(
         `machine ready in ${Object.values(job.startMs).reduce((a, b) => a + b, 0)} ms`,
         job.startMs,

@@ -118,6 +118,13 @@ export class Departure {
   }
 }
 
+/** A session that goes on here: as far as its shim has said. */
+export function describeStanding(step: StepSession): MovedSession {
+  const [stdout, stderr] = step.delivered;
+  const streams = step.resuming?.streams ?? ([{ delivered: stdout }, { delivered: stderr }] as const);
+  return describe(step, step.phase, streams);
+}
+
 /** A session that is over while the command that started it is not. */
 export function describeEnded(step: StepSession): MovedSession {
   const [stdout, stderr] = step.delivered;

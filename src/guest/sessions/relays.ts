@@ -22,7 +22,7 @@ import {
   type RunningRelay,
 } from './relay-state.ts';
 import { LeavingRelays } from './relays-leave.ts';
-import { ResumedRelay } from './resumed-relay.ts';
+import { type RelayProgress, ResumedRelay } from './resumed-relay.ts';
 import { TextProcess } from './text-process.ts';
 
 /** A command that was called inside the job. */
@@ -172,6 +172,19 @@ export class Relays {
       over: (session) => this.#forget(session),
     });
     return this.#leaving;
+  }
+
+  /**
+   * How the commands stand, for a checkpoint after which they go on here: what the guest has taken. There is nothing behind it when the job stands still and all is quiet.
+   * What is refused, or lost, is left out.
+   */
+  stand(): MovedRelay[] {
+    return [...this.#relays].flatMap(([session, relay]) => {
+      if (relay.kind === 'refused' || relay.kind === 'orphan') return [];
+      const progress = relay.kind === 'running' ? standing(relay) : { started: relay.again, ...NOTHING_SAID };
+      const { parent, document: call } = this.#calls.get(session) ?? { parent: 0n, document: NOTHING };
+      return [{ session, parent, call, ...(this.#resumed.get(session)?.moved(progress) ?? progress) }];
+    });
   }
 
   close(): void {
@@ -426,4 +439,24 @@ export class Relays {
 
 function isRefusal(frame: Frame): boolean {
   return frame.type === FrameType.Exit && parseExit(frame).status.kind === 'lost';
+}
+
+const NOTHING_SAID = {
+  stdinAccepted: 0n,
+  streams: [
+    { acknowledged: 0n, bytes: NOTHING },
+    { acknowledged: 0n, bytes: NOTHING },
+  ],
+} as const;
+
+function standing({ guards, taken, exit }: RunningRelay): RelayProgress {
+  return {
+    started: true,
+    stdinAccepted: guards[Stream.Stdin]?.acknowledged ?? 0n,
+    streams: [
+      { acknowledged: taken[0], bytes: NOTHING },
+      { acknowledged: taken[1], bytes: NOTHING },
+    ],
+    ...(exit && { exit }),
+  };
 }

@@ -1,4 +1,5 @@
 import { EventEmitter } from 'node:events';
+import { setTimeout } from 'node:timers/promises';
 
 import type { SessionLink } from '../link.ts';
 import { documentFrames } from '../protocol/document-frames.ts';
@@ -10,7 +11,14 @@ import { FrameType, GUEST_OPENED, ProtocolError, SignalScope } from '../protocol
 import { EndedSession } from './ended-session.ts';
 import { HeldSignals, type OnSignal } from './held-signals.ts';
 import { illegal } from './legality.ts';
-import { Departure, describeEnded, type MovedSession, type MovedState, type MoveOptions } from './moved.ts';
+import {
+  Departure,
+  describeEnded,
+  describeStanding,
+  type MovedSession,
+  type MovedState,
+  type MoveOptions,
+} from './moved.ts';
 import type { SessionPeer } from './peer.ts';
 import { type RelayDecision, type RelayRequest, Relays } from './relays.ts';
 import { type SayNotStarted, type StepEvents, type StepOrigin, StepSession } from './step.ts';
@@ -37,6 +45,8 @@ export interface SessionRouterEvents {
 
 /** Per machine: a node starts far fewer, so that more is a runaway. */
 const MOST_SESSIONS = 4096;
+/** How often streams are looked at while they come to rest. */
+const SETTLE_EVERY_MS = 10;
 /** A guest that does not answer a PING for so long while its link is up has been stopped: then nothing else moves either. */
 const FENCE_TIMEOUT_MS = 24 * 3600 * 1000;
 
@@ -169,6 +179,40 @@ export class SessionRouter extends EventEmitter<SessionRouterEvents> {
       relays: commands,
       forget: [...this.#acknowledge],
     };
+  }
+
+  /**
+   * How the sessions stand, for a checkpoint after which the machine runs on. True to the byte when the job stands still inside the guest and `settle` has resolved with
+   * true.
+   */
+  stand(): MovedState {
+    const steps = [...this.#steps.values()].map((step) => describeStanding(step));
+    return {
+      sessions: [...steps, ...[...this.#endedBy.values()].flat()],
+      relays: this.#relays.stand(),
+      forget: [...this.#acknowledge],
+    };
+  }
+
+  /** Resolves with true when no stream has moved for `quietMs`, with false after `boundMs`. What a step said flows on through the command that started it. */
+  async settle(quietMs: number, boundMs: number): Promise<boolean> {
+    const deadline = performance.now() + boundMs;
+    let last = this.#stands();
+    let sinceMs = performance.now();
+    while (performance.now() < deadline) {
+      await setTimeout(SETTLE_EVERY_MS);
+      const now = this.#stands();
+      if (now !== last) sinceMs = performance.now();
+      else if (performance.now() - sinceMs >= quietMs) return true;
+      last = now;
+    }
+    return false;
+  }
+
+  #stands(): string {
+    const steps = [...this.#steps.values()].map(({ delivered }) => delivered.join());
+    const relays = this.#relays.stand().map(({ streams }) => streams.map((s) => s.acknowledged).join());
+    return [...steps, ...relays].join(' ');
   }
 
   /**

@@ -2,6 +2,8 @@ import type { HookCall, JobRequest } from '../../model/job.ts';
 import { type Environment, jobIdOf, required, requiredCount } from './environment.ts';
 import { countAt, expandHostlist } from './hostlist.ts';
 
+const SHORTEST_INTERVAL_S = 5;
+
 /**
  * What a Prolog's environment says (22.05: test/unit/slurm/fixtures/prolog-*.json). It names neither memory nor --tmp, job name or array task; memory comes
  * from slurmstepd (the `facts` verb), the rest from `complete`. SPANK_* are the user's own words and are checked; all else is slurmctld's.
@@ -23,6 +25,7 @@ export function readProlog(call: HookCall): JobRequest {
     devices: env.SLURM_JOB_GPUS
       ? `GPUs ${env.SLURM_JOB_GPUS} of ${env.SLURMD_NODENAME ?? 'this node'}`
       : undefined,
+    checkpointMs: intervalMs(env.SPANK_CADDIS_CHECKPOINT),
     hosts: Number(env.SLURM_JOB_NUM_NODES ?? 1) || 1,
     // salloc and srun have no batch script, hence no stdin file. --no-requeue does not show here: the controller says no when it comes to it.
     requeueable: env.SLURM_JOB_STDIN !== undefined,
@@ -38,6 +41,14 @@ function cpusHere(env: Environment): number | undefined {
   if (!perNode.includes(',')) return countAt(perNode, 0);
   const place = expandHostlist(env.SLURM_NODELIST ?? '')?.indexOf(env.SLURMD_NODENAME ?? '');
   return place === undefined || place < 0 ? undefined : countAt(perNode, place);
+}
+
+/** `90s`, `30m`, `2h`, a number of seconds: the user's own words, checked. Less than a few seconds would be nothing but checkpoints. */
+function intervalMs(text: string | undefined): number | undefined {
+  const match = /^(\d{1,6})([smh]?)$/.exec(text ?? '');
+  if (!match) return undefined;
+  const seconds = Number(match[1]) * { s: 1, m: 60, h: 3600 }[(match[2] || 's') as 's' | 'm' | 'h'];
+  return seconds === 0 ? undefined : Math.max(seconds, SHORTEST_INTERVAL_S) * 1000;
 }
 
 function vmChoice(text: string | undefined): JobRequest['vm'] {

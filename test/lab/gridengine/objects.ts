@@ -122,7 +122,8 @@ export function queue(name: string): string {
     nsuspend: 1,
     suspend_interval: '00:00:05',
     priority: 0,
-    min_cpu_interval: '00:00:10',
+    // Checkpoints when a test asks for them, not in between.
+    min_cpu_interval: '24:00:00',
     processors: 'UNDEFINED',
     qtype: 'BATCH INTERACTIVE',
     ckpt_list: 'NONE',

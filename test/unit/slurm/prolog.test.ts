@@ -36,6 +36,20 @@ describe('readProlog', () => {
     expect(readProlog(recorded('prolog-vm-off', { SPANK_CADDIS_VM: 'off; reboot' })).vm).toBeUndefined();
   });
 
+  it.each([
+    ['90', 90_000],
+    ['30m', 1_800_000],
+    ['2h', 7_200_000],
+    ['1s', 5_000],
+    ['0', undefined],
+    ['1d', undefined],
+    ['5; reboot', undefined],
+  ])('reads --vm-checkpoint=%s', (text, milliseconds) => {
+    expect(readProlog(recorded('prolog-batch', { SPANK_CADDIS_CHECKPOINT: text })).checkpointMs).toBe(
+      milliseconds,
+    );
+  });
+
   it('names the GPUs of a job', () => {
     expect(readProlog(recorded('prolog-batch', { SLURM_JOB_GPUS: '0,2' })).devices).toMatch(/^GPUs 0,2 of /);
   });

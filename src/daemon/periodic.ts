@@ -1,0 +1,29 @@
+import { messageOf } from '../model/errors.ts';
+import { whyNotSaved } from './freeze.ts';
+import type { Job } from './job.ts';
+import type { Node } from './node.ts';
+import { snapshot } from './snapshot.ts';
+
+/**
+ * Saves a running job again and again, as its user (--vm-checkpoint) or the site (checkpoint.interval) asked. The interval is between the end of one and the start of the next; one
+ * that cannot be taken is logged and passed over.
+ */
+export function savePeriodically(node: Node, job: Job): void {
+  const everyMs = job.facts.request.checkpointMs ?? node.config.checkpoint.interval * 1000;
+  if (everyMs === 0 || whyNotSaved(node, job) !== undefined) return;
+  const again = () => {
+    const timer = setTimeout(() => void saveOnce(node, job).then((goesOn) => goesOn && again()), everyMs);
+    timer.unref();
+  };
+  again();
+}
+
+async function saveOnce(node: Node, job: Job): Promise<boolean> {
+  const { phase } = job.state;
+  if (phase === 'running' && job.state.lost === undefined)
+    await snapshot(node, job, 'periodic').then(
+      ({ number }) => job.log.info(`checkpoint ${number} taken`),
+      (error: unknown) => job.log.warn(`no checkpoint this time: ${messageOf(error)}`),
+    );
+  return phase === 'ready' || phase === 'running' || phase === 'frozen';
+}
