@@ -28,6 +28,8 @@ export async function complete(
     memorySource: request.memorySource ?? record.memorySource,
     scratchBytes: request.scratchBytes ?? record.scratchBytes,
     jobName: record.jobName,
+    // Its other components have machines of their own, on whatever host.
+    hosts: record.heterogeneous ? Math.max(request.hosts, 2) : request.hosts,
     requeueable: record.requeueable,
   };
 }

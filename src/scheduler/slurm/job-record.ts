@@ -9,6 +9,8 @@ export interface JobRecord {
   readonly reason: string;
   readonly restarts: number;
   readonly requeueable: boolean;
+  /** One component of several that run together. */
+  readonly heterogeneous: boolean;
   readonly jobName: string;
   readonly nodes: readonly string[];
   readonly memoryBytes: number | undefined;
@@ -36,6 +38,7 @@ export function parseJobRecord(text: string, jobId: string, node: string): JobRe
     reason: field('Reason') ?? '',
     restarts: Number(field('Restarts') ?? 0),
     requeueable: field('Requeue') === '1' && field('BatchFlag') === '1',
+    heterogeneous: /^JobId=\d+ HetJobId=\d+ /.test(line),
     // The name may hold blanks: it ends where the next field begins.
     jobName: onlyOne(line, /\sJobName=(.*?) UserId=/g) ?? '',
     nodes: expandHostlist(field('NodeList') ?? '') ?? [],

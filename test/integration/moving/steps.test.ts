@@ -1,0 +1,50 @@
+import { beforeAll, expect, it } from 'vitest';
+
+import type { Lab, LabHost } from '../../lab/host.ts';
+import { until } from '../../lab/process.ts';
+import { waitForEnd } from '../support/batch.ts';
+import { theLab } from '../support/lab.ts';
+import {
+  left,
+  MOVE_MS,
+  moveTo,
+  startCounting,
+  undisturbed,
+  untilTick,
+  withoutSlurmsLines,
+} from './support.ts';
+
+/** A step inside the script, which counts on stdout and in a file, beside the script's own counting. */
+const STEP = `srun -n1 --overlap bash -c 'for i in $(seq 14); do echo "step $i"; echo "$i" >> steps; sleep 1; done; exit 3' | sed 's/^/through sed: /'
+echo "srun ended with \${PIPESTATUS[0]}"
+cat steps`;
+
+let lab: Lab;
+let nodes: [LabHost, LabHost];
+beforeAll(async () => {
+  lab = await theLab();
+  nodes = [lab.nodes[0] as LabHost, lab.nodes[1] as LabHost];
+});
+
+it('a step that runs when its job is requeued goes on with it, twice', { timeout: 4 * MOVE_MS }, async () => {
+  const wanted = undisturbed(lab, 'slurm', { seconds: 2, body: STEP });
+  const job = await startCounting(lab, 'slurm', nodes[0], { seconds: 2, body: STEP });
+  await untilTick(job, 2);
+  for (const [says, from, to] of [
+    ['through sed: step 4', nodes[0], nodes[1]],
+    ['through sed: step 8', nodes[1], nodes[0]],
+  ] as const) {
+    await untilSays(job, says);
+    await moveTo(lab, job, from, to);
+  }
+  expect(await waitForEnd(lab, 'slurm', job.id, MOVE_MS)).toMatchObject({ exitCode: 0 });
+  const result = await left(job);
+  expect({ ...result, stderr: withoutSlurmsLines(result.stderr) }).toEqual(await wanted);
+});
+
+async function untilSays(job: Parameters<typeof left>[0], text: string): Promise<void> {
+  await until(`${job.key} to say "${text}"`, async () => (await left(job)).stdout.includes(`${text}\n`), {
+    timeoutMs: MOVE_MS,
+    everyMs: 200,
+  });
+}
