@@ -2,8 +2,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 import { isCheckpointRefused } from '../checkpoint/errors.ts';
 import type { Generation } from '../checkpoint/generation.ts';
-import { messageOf } from '../model/errors.ts';
+import { CaddisError, messageOf } from '../model/errors.ts';
 import type { JobRequest } from '../model/job.ts';
+import { formatBytes } from '../model/units.ts';
 import { type Checkpoints, targetOf } from './checkpoints.ts';
 import type { Job } from './job.ts';
 import { keepOutput } from './kept-output.ts';
@@ -43,6 +44,24 @@ async function hasRunOn({ store }: Checkpoints, generation: Generation): Promise
   return !LAST_WORDS.has(generation.manifest.reason) || (await store.wasResumed(generation));
 }
 
+/** The job asks for less than its saved machine has: nobody but its user can say what is to become of it. */
+export class AsksTooLittle extends CaddisError {
+  override name = 'AsksTooLittle';
+}
+
+/** More is met by growing the machine. Throws AsksTooLittle; a controller that gives no answer lets the job go on as it was. */
+async function demandEnough(job: Job, { manifest }: Generation, signal: AbortSignal): Promise<void> {
+  const asked = await job.scheduler
+    .complete({ ...job.request, memoryBytes: undefined }, { jitterMs: 0, signal })
+    .catch(() => undefined);
+  if (asked?.memoryBytes === undefined) return;
+  Object.assign(job.facts.request, { memoryBytes: asked.memoryBytes, memorySource: asked.memorySource });
+  if (asked.memoryBytes >= manifest.sizes.memoryBytes) return;
+  throw new AsksTooLittle(
+    `this job's saved machine has ${formatBytes(manifest.sizes.memoryBytes)}, and it asks for ${formatBytes(asked.memoryBytes)} now: ask for as much again, or cancel it`,
+  );
+}
+
 /**
  * Restores a job's machine and lets it go on. Throws CheckpointRefused when the images are not what was saved: then the next older one may serve.
  */
@@ -57,6 +76,7 @@ export async function goOn(
   job.log.info(
     `going on from checkpoint ${generation.number}, taken on ${manifest.host} at ${manifest.takenAt}`,
   );
+  await demandEnough(job, generation, signal);
   const rolledBack = await hasRunOn(checkpoints, generation);
   // The file servers must have forgotten the machine as it was last: within its lease they would take it for that one, gone mad.
   const patience = rolledBack ? sleep(context.config.storage.lease * 1000, undefined, { signal }) : undefined;

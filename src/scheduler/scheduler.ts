@@ -41,6 +41,8 @@ export interface Scheduler {
    * prolog must answer so that no node is drained, no queue goes into E and no job is held.
    */
   refuse(request: JobRequest, reason: string, signal: AbortSignal): Promise<HookAnswer>;
+  /** Keeps this task from starting, with a reason that its user finds, until somebody has changed its request; and says how the prolog must answer. */
+  hold(request: JobRequest, reason: string, signal: AbortSignal): Promise<HookAnswer>;
   /** Lets this task fail with a reason that its user reads in its output (policy.on_unavailable = "fail"), and says how the prolog must answer. */
   fail(request: JobRequest, reason: string): Promise<HookAnswer>;
   /** Requeues or fails a job whose machine was lost while it ran. Returns how the job's steps should end. */

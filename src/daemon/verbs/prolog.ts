@@ -12,7 +12,7 @@ import type { Node } from '../node.ts';
 import { savePeriodically } from '../periodic.ts';
 import { machinePlaces } from '../places.ts';
 import { factsOf } from '../restore-machine.ts';
-import { goOn, isRefusedCheckpoint, newestCheckpoint } from '../resume-job.ts';
+import { AsksTooLittle, goOn, isRefusedCheckpoint, newestCheckpoint } from '../resume-job.ts';
 import { newMachineName, startMachine } from '../start-machine.ts';
 
 /** Bound on what a refusal may take, Grid Engine's back-off included: the hook must not hold the node. */
@@ -83,6 +83,14 @@ async function begin(
       if (generation && isRefusedCheckpoint(error, say)) {
         refused.add(generation.number);
         continue;
+      }
+      if (error instanceof AsksTooLittle) {
+        say(reason);
+        return scheduler.hold(
+          request,
+          reason,
+          AbortSignal.any([signal, AbortSignal.timeout(REFUSE_TIMEOUT_MS)]),
+        );
       }
       (job?.log ?? node.log).error(
         `no machine for this job: ${reason}`,

@@ -70,6 +70,8 @@ export function createGridEngine(options: GridEngineOptions): Scheduler {
       await backOff.wait(request.key, signal);
       return { exitCode: EXIT_RESCHEDULE };
     },
+    // Eqw: its user sees the reason in the output file, changes the request, and clears the error (qmod -cj).
+    hold: async (_request, reason) => ({ exitCode: EXIT_JOB_ERROR, stderr: `caddis: ${reason}\n` }),
     fail,
     async lost(request, _reason, signal) {
       if (!request.requeueable) return 'failing';

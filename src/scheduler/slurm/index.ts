@@ -7,6 +7,7 @@ import { isForBatchShell } from './batch-signals.ts';
 import { beginAgain } from './begin-again.ts';
 import { createRunCommand, type RunCommand, SlurmRefused } from './commands.ts';
 import { askJob, complete } from './complete.ts';
+import { hold } from './hold.ts';
 import { AMBIGUOUS_SIGNALS, meaning } from './meaning.ts';
 import { setNodeHealth } from './node-health.ts';
 import { readEpilog } from './read-epilog.ts';
@@ -72,6 +73,7 @@ export function createSlurm(options: SlurmOptions): Scheduler {
     isForMainOnly: isForBatchShell,
     complete: (request, settings) => complete(request, node, settings, run),
     refuse: (request, reason, signal) => refuse(request, reason, { runDir, node, run, signal }),
+    hold: (request, reason, signal) => hold(request, reason, { runDir, node, run, signal }),
     async fail(request, reason) {
       await writeRefusal(runDir, request.key, reason);
       return { exitCode: 0 };
