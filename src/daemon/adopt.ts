@@ -10,8 +10,8 @@ import { qemuProcess } from '../vm/qemu-process.ts';
 import { removeScratch } from '../vm/scratch.ts';
 import { identityOf } from './identity.ts';
 import { Job } from './job.ts';
+import { savePeriodically } from './moving/periodic.ts';
 import type { Node } from './node.ts';
-import { savePeriodically } from './periodic.ts';
 import { createPlaces, machinePlaces, recordQemu, sweepPlaces } from './places.ts';
 
 /** Bound on asking a scheduler whether a job is still its own. */

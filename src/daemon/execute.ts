@@ -6,12 +6,12 @@ import { IN_STORE, releaseAddress, transferAddress } from '../vm/network/address
 import { denyPort } from '../vm/network/anti-spoof.ts';
 import { killQemu, qemuProcess } from '../vm/qemu-process.ts';
 import { removeScratch } from '../vm/scratch.ts';
-import { ask, freeze, thaw } from './freeze.ts';
-import { removeIntent } from './intents.ts';
 import type { Job } from './job.ts';
+import { ask, freeze, thaw } from './moving/freeze.ts';
+import { removeIntent } from './moving/intents.ts';
+import { saveMachine } from './moving/save.ts';
 import type { Node } from './node.ts';
 import { linkJob, recordedQemu, removePlaces, unlinkJob } from './places.ts';
-import { saveMachine } from './save.ts';
 
 /** Bound on telling the scheduler that a machine was lost. */
 const REPORT_TIMEOUT_MS = 30_000;

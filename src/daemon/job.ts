@@ -12,9 +12,9 @@ import { formatKey, type HookCall, type JobKey, type JobRequest } from '../model
 import type { Scheduler } from '../scheduler/scheduler.ts';
 import type { MachineFacts } from '../vm/metadata.ts';
 import type { Guest } from './guest.ts';
-import type { KeptFile } from './kept-output.ts';
 import type { Log } from './log.ts';
-import type { SavedSessions } from './moved-sessions.ts';
+import type { KeptFile } from './moving/kept-output.ts';
+import type { SavedSessions } from './moving/moved-sessions.ts';
 import type { MachinePlaces } from './places.ts';
 
 /** What a job holds on this node, filled in as its start goes on; whatever is set is given back at its end. */

@@ -16,9 +16,9 @@ import { throttleInbound } from '../vm/network/throttle.ts';
 import { qemuProcess } from '../vm/qemu-process.ts';
 import { createScratch } from '../vm/scratch.ts';
 import { type Acceleration, type BaseShape, domainXml } from '../vm/shape.ts';
-import type { Checkpoints } from './checkpoints.ts';
 import type { Guest } from './guest.ts';
 import type { Job } from './job.ts';
+import type { Checkpoints } from './moving/checkpoints.ts';
 import { createPlaces, recordQemu } from './places.ts';
 
 /** What every start on this node has in common. */

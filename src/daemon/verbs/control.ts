@@ -1,9 +1,9 @@
 import { CaddisError } from '../../model/errors.ts';
 import type { HookAnswer } from '../../scheduler/scheduler.ts';
-import { whyNotSaved } from '../freeze.ts';
 import type { Job } from '../job.ts';
+import { whyNotSaved } from '../moving/freeze.ts';
+import { snapshot } from '../moving/snapshot.ts';
 import type { Node } from '../node.ts';
-import { snapshot } from '../snapshot.ts';
 
 const REQUEUE_TIMEOUT_MS = 30_000;
 

@@ -1,8 +1,8 @@
 import { messageOf } from '../../model/errors.ts';
 import type { HookCall } from '../../model/job.ts';
 import type { HookAnswer, Scheduler } from '../../scheduler/scheduler.ts';
-import { whyNotSaved } from '../freeze.ts';
-import { putBack } from '../kept-output.ts';
+import { whyNotSaved } from '../moving/freeze.ts';
+import { putBack } from '../moving/kept-output.ts';
 import type { Node } from '../node.ts';
 
 /** Ends the job's machines on this node: all incarnations, since this node holds no other copy that anybody wants. Always answers 0: a failing epilog drains the node. */

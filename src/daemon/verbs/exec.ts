@@ -8,7 +8,7 @@ import type { HookCall, StepPlan } from '../../model/job.ts';
 import type { Guest } from '../guest.ts';
 import type { HookClient } from '../hook-server.ts';
 import type { Job } from '../job.ts';
-import { keptOutputs } from '../moved-sessions.ts';
+import { keptOutputs } from '../moving/moved-sessions.ts';
 import { schedulerVariables } from '../relay.ts';
 import { readCarried, vcpusOf } from '../step-open.ts';
 

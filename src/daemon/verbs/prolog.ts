@@ -8,11 +8,11 @@ import { formatKey, type HookCall, type JobRequest } from '../../model/job.ts';
 import type { HookAnswer, Scheduler } from '../../scheduler/scheduler.ts';
 import { identityOf } from '../identity.ts';
 import { Job } from '../job.ts';
+import { savePeriodically } from '../moving/periodic.ts';
+import { factsOf } from '../moving/restore-machine.ts';
+import { AsksTooLittle, goOn, isRefusedCheckpoint, newestCheckpoint } from '../moving/resume-job.ts';
 import type { Node } from '../node.ts';
-import { savePeriodically } from '../periodic.ts';
 import { machinePlaces } from '../places.ts';
-import { factsOf } from '../restore-machine.ts';
-import { AsksTooLittle, goOn, isRefusedCheckpoint, newestCheckpoint } from '../resume-job.ts';
 import { newMachineName, startMachine } from '../start-machine.ts';
 
 /** Bound on what a refusal may take, Grid Engine's back-off included: the hook must not hold the node. */

@@ -1,15 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { isCheckpointRefused } from '../checkpoint/errors.ts';
-import type { Generation } from '../checkpoint/generation.ts';
-import { CaddisError, messageOf } from '../model/errors.ts';
-import type { JobRequest } from '../model/job.ts';
-import { formatBytes } from '../model/units.ts';
+import { isCheckpointRefused } from '../../checkpoint/errors.ts';
+import type { Generation } from '../../checkpoint/generation.ts';
+import { CaddisError, messageOf } from '../../model/errors.ts';
+import type { JobRequest } from '../../model/job.ts';
+import { formatBytes } from '../../model/units.ts';
+import type { Job } from '../job.ts';
+import type { NodeContext } from '../start-machine.ts';
 import { type Checkpoints, targetOf } from './checkpoints.ts';
-import type { Job } from './job.ts';
 import { keepOutput } from './kept-output.ts';
 import { restoreMachine, wakeMachine } from './restore-machine.ts';
-import type { NodeContext } from './start-machine.ts';
 
 /** Taken when the machine was about to end: nothing of it ran afterwards. */
 const LAST_WORDS = new Set(['requeue', 'migrate', 'suspend']);

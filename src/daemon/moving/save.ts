@@ -1,26 +1,26 @@
 import { rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 
-import { copyImage } from '../checkpoint/copy.ts';
-import type { Draft } from '../checkpoint/draft.ts';
-import { mapExtents, packedBytes } from '../checkpoint/extents.ts';
-import { HashFollower } from '../checkpoint/follow.ts';
-import type { Generation } from '../checkpoint/generation.ts';
-import type { HashedFile } from '../checkpoint/hash.ts';
-import type { StoreIo } from '../checkpoint/io.ts';
-import { packScratch } from '../checkpoint/scratch.ts';
-import type { JobEvent, SaveReason } from '../jobs/transitions.ts';
-import type { Domain } from '../libvirt/index.ts';
-import { CaddisError, messageOf } from '../model/errors.ts';
-import { formatBytes } from '../model/units.ts';
-import type { Hypervisor } from '../vm/hypervisor.ts';
-import { qemuProcess, residentBytes } from '../vm/qemu-process.ts';
+import { copyImage } from '../../checkpoint/copy.ts';
+import type { Draft } from '../../checkpoint/draft.ts';
+import { mapExtents, packedBytes } from '../../checkpoint/extents.ts';
+import { HashFollower } from '../../checkpoint/follow.ts';
+import type { Generation } from '../../checkpoint/generation.ts';
+import type { HashedFile } from '../../checkpoint/hash.ts';
+import type { StoreIo } from '../../checkpoint/io.ts';
+import { packScratch } from '../../checkpoint/scratch.ts';
+import type { JobEvent, SaveReason } from '../../jobs/transitions.ts';
+import type { Domain } from '../../libvirt/index.ts';
+import { CaddisError, messageOf } from '../../model/errors.ts';
+import { formatBytes } from '../../model/units.ts';
+import type { Hypervisor } from '../../vm/hypervisor.ts';
+import { qemuProcess, residentBytes } from '../../vm/qemu-process.ts';
+import type { Job } from '../job.ts';
+import type { Node } from '../node.ts';
 import type { Checkpoints } from './checkpoints.ts';
 import { readIntent, writeIntent } from './intents.ts';
-import type { Job } from './job.ts';
 import { describeCheckpoint } from './manifest-of.ts';
 import { letShimsGo, type SavedSessions } from './moved-sessions.ts';
-import type { Node } from './node.ts';
 
 /** Bound on one save: a store that takes longer is as good as none. */
 const SAVE_TIMEOUT_MS = 30 * 60_000;

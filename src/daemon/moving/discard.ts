@@ -1,11 +1,11 @@
-import { isCheckpointRefused } from '../checkpoint/errors.ts';
-import { messageOf } from '../model/errors.ts';
-import { formatKey, type JobKey } from '../model/job.ts';
-import type { Scheduler } from '../scheduler/scheduler.ts';
-import { machineFacts } from '../vm/metadata.ts';
-import { IN_STORE, releaseAddress } from '../vm/network/addresses.ts';
+import { isCheckpointRefused } from '../../checkpoint/errors.ts';
+import { messageOf } from '../../model/errors.ts';
+import { formatKey, type JobKey } from '../../model/job.ts';
+import type { Scheduler } from '../../scheduler/scheduler.ts';
+import { machineFacts } from '../../vm/metadata.ts';
+import { IN_STORE, releaseAddress } from '../../vm/network/addresses.ts';
+import type { Node } from '../node.ts';
 import type { Checkpoints } from './checkpoints.ts';
-import type { Node } from './node.ts';
 
 const ASK_TIMEOUT_MS = 10_000;
 

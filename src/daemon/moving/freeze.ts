@@ -1,7 +1,7 @@
-import type { JobEvent } from '../jobs/transitions.ts';
-import { CaddisError, messageOf } from '../model/errors.ts';
-import type { Job } from './job.ts';
-import type { Node } from './node.ts';
+import type { JobEvent } from '../../jobs/transitions.ts';
+import { CaddisError, messageOf } from '../../model/errors.ts';
+import type { Job } from '../job.ts';
+import type { Node } from '../node.ts';
 
 /** The scheduler is asked within this time; a cancelled job has its KillWait (30 s by default) for its own clean-up. */
 const ASK_TIMEOUT_MS = 10_000;

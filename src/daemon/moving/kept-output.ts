@@ -1,9 +1,9 @@
 import { execa } from 'execa';
 
-import type { Manifest } from '../checkpoint/manifest-schema.ts';
-import { messageOf } from '../model/errors.ts';
-import { formatKey } from '../model/job.ts';
-import type { Job } from './job.ts';
+import type { Manifest } from '../../checkpoint/manifest-schema.ts';
+import { messageOf } from '../../model/errors.ts';
+import { formatKey } from '../../model/job.ts';
+import type { Job } from '../job.ts';
 
 /** Renaming a file takes no time; a home directory that hangs must not hold the prolog. */
 const KEEP_TIMEOUT_MS = 20_000;

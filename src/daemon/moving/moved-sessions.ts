@@ -1,11 +1,11 @@
 import { readFile, readlink, stat } from 'node:fs/promises';
 
-import type { Manifest } from '../checkpoint/manifest-schema.ts';
-import type { KeptOutput, StreamStand } from '../guest/protocol/move-documents.ts';
-import { Stream } from '../guest/protocol/types.ts';
-import type { MovedOutput, MovedRelay, MovedSession, MovedState } from '../guest/sessions/moved.ts';
-import { CaddisError } from '../model/errors.ts';
-import type { Job } from './job.ts';
+import type { Manifest } from '../../checkpoint/manifest-schema.ts';
+import type { KeptOutput, StreamStand } from '../../guest/protocol/move-documents.ts';
+import { Stream } from '../../guest/protocol/types.ts';
+import type { MovedOutput, MovedRelay, MovedSession, MovedState } from '../../guest/sessions/moved.ts';
+import { CaddisError } from '../../model/errors.ts';
+import type { Job } from '../job.ts';
 import type { KeptFile } from './kept-output.ts';
 
 /** What a manifest keeps of a job's steps. */

@@ -1,7 +1,7 @@
-import { messageOf } from '../model/errors.ts';
+import { messageOf } from '../../model/errors.ts';
+import type { Job } from '../job.ts';
+import type { Node } from '../node.ts';
 import { whyNotSaved } from './freeze.ts';
-import type { Job } from './job.ts';
-import type { Node } from './node.ts';
 import { snapshot } from './snapshot.ts';
 
 /**

@@ -1,22 +1,22 @@
 import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 
-import { isCheckpointRefused } from '../checkpoint/errors.ts';
-import type { Generation } from '../checkpoint/generation.ts';
-import { unpackScratch } from '../checkpoint/scratch.ts';
-import { isNodeUnfit, messageOf, NodeUnfit } from '../model/errors.ts';
-import { admitMemory, QEMU_OVERHEAD_BYTES } from '../vm/capacity.ts';
-import { unfit } from '../vm/hypervisor.ts';
-import { type MachineFacts, machineFacts } from '../vm/metadata.ts';
-import { IN_STORE, transferAddress } from '../vm/network/addresses.ts';
-import { allowPort } from '../vm/network/anti-spoof.ts';
-import { qemuProcess } from '../vm/qemu-process.ts';
-import { retargetXml } from '../vm/retarget.ts';
+import { isCheckpointRefused } from '../../checkpoint/errors.ts';
+import type { Generation } from '../../checkpoint/generation.ts';
+import { unpackScratch } from '../../checkpoint/scratch.ts';
+import { isNodeUnfit, messageOf, NodeUnfit } from '../../model/errors.ts';
+import { admitMemory, QEMU_OVERHEAD_BYTES } from '../../vm/capacity.ts';
+import { unfit } from '../../vm/hypervisor.ts';
+import { type MachineFacts, machineFacts } from '../../vm/metadata.ts';
+import { IN_STORE, transferAddress } from '../../vm/network/addresses.ts';
+import { allowPort } from '../../vm/network/anti-spoof.ts';
+import { qemuProcess } from '../../vm/qemu-process.ts';
+import { retargetXml } from '../../vm/retarget.ts';
+import type { Job } from '../job.ts';
+import { createPlaces, recordQemu } from '../places.ts';
+import { grow, type NodeContext, stopwatch } from '../start-machine.ts';
 import type { Checkpoints } from './checkpoints.ts';
-import type { Job } from './job.ts';
 import { fromSaved, type SavedSessions } from './moved-sessions.ts';
-import { createPlaces, recordQemu } from './places.ts';
-import { grow, type NodeContext, stopwatch } from './start-machine.ts';
 
 const RESTORE_TIMEOUT_MS = 30 * 60_000;
 /** A restored guest answers within milliseconds; a loaded emulated one within seconds. */

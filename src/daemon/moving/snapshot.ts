@@ -3,19 +3,19 @@ import { join } from 'node:path';
 
 import { execa } from 'execa';
 
-import { copyImage } from '../checkpoint/copy.ts';
-import { mapExtents, packedBytes } from '../checkpoint/extents.ts';
-import type { Generation } from '../checkpoint/generation.ts';
-import { packScratch } from '../checkpoint/scratch.ts';
-import { CaddisError, messageOf } from '../model/errors.ts';
-import { formatBytes } from '../model/units.ts';
-import { qemuProcess, residentBytes } from '../vm/qemu-process.ts';
+import { copyImage } from '../../checkpoint/copy.ts';
+import { mapExtents, packedBytes } from '../../checkpoint/extents.ts';
+import type { Generation } from '../../checkpoint/generation.ts';
+import { packScratch } from '../../checkpoint/scratch.ts';
+import { CaddisError, messageOf } from '../../model/errors.ts';
+import { formatBytes } from '../../model/units.ts';
+import { qemuProcess, residentBytes } from '../../vm/qemu-process.ts';
+import type { Guest } from '../guest.ts';
+import type { Job } from '../job.ts';
+import type { Node } from '../node.ts';
 import type { Checkpoints } from './checkpoints.ts';
-import type { Guest } from './guest.ts';
-import type { Job } from './job.ts';
 import { describeCheckpoint } from './manifest-of.ts';
 import { type SavedSessions, savedStanding } from './moved-sessions.ts';
-import type { Node } from './node.ts';
 
 const PAUSE_TIMEOUT_MS = 10_000;
 const STAGE_TIMEOUT_MS = 10 * 60_000;

@@ -1,10 +1,10 @@
 import { hostname } from 'node:os';
 
-import type { HashedFile } from '../checkpoint/hash.ts';
-import type { Manifest, ScratchImage } from '../checkpoint/manifest-schema.ts';
-import { machineTypeOf } from '../vm/retarget.ts';
+import type { HashedFile } from '../../checkpoint/hash.ts';
+import type { Manifest, ScratchImage } from '../../checkpoint/manifest-schema.ts';
+import { machineTypeOf } from '../../vm/retarget.ts';
+import type { Job } from '../job.ts';
 import { type Checkpoints, submitIdentity } from './checkpoints.ts';
-import type { Job } from './job.ts';
 import type { SavedSessions } from './moved-sessions.ts';
 
 /** The manifest of a checkpoint whose images are written. */

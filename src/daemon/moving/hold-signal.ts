@@ -1,7 +1,7 @@
 import { constants } from 'node:os';
 
-import { messageOf } from '../model/errors.ts';
-import type { Job } from './job.ts';
+import { messageOf } from '../../model/errors.ts';
+import type { Job } from '../job.ts';
 
 /**
  * Freeze first, then ask: a signal that may mean the whole job stops its machine before any process sees it, and waits for what the scheduler says it meant. A machine that

@@ -1,13 +1,13 @@
 import { hostname } from 'node:os';
 
-import type { RestoreTarget } from '../checkpoint/compatible.ts';
-import { nodeIo } from '../checkpoint/node-io.ts';
-import { CheckpointStore } from '../checkpoint/store.ts';
-import type { Config } from '../config/schema.ts';
-import type { JobRequest } from '../model/job.ts';
+import type { RestoreTarget } from '../../checkpoint/compatible.ts';
+import { nodeIo } from '../../checkpoint/node-io.ts';
+import { CheckpointStore } from '../../checkpoint/store.ts';
+import type { Config } from '../../config/schema.ts';
+import type { JobRequest } from '../../model/job.ts';
+import type { Job } from '../job.ts';
+import type { Log } from '../log.ts';
 import { Custody } from './custody.ts';
-import type { Job } from './job.ts';
-import type { Log } from './log.ts';
 
 /** What a checkpoint depends on, as this node has it. */
 export interface NodeIdentity {

@@ -2,16 +2,16 @@ import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { type Claim, Claims } from '../checkpoint/claims.ts';
-import { ClaimLost, isClaimLost } from '../checkpoint/errors.ts';
-import { Heartbeat } from '../checkpoint/heartbeat.ts';
-import type { StoreIo } from '../checkpoint/io.ts';
-import { mayTakeOver, type TakeOver } from '../checkpoint/may-take-over.ts';
-import { NodeWatch } from '../checkpoint/node-watch.ts';
-import { messageOf, NodeUnfit } from '../model/errors.ts';
-import { formatKey, type JobKey } from '../model/job.ts';
-import type { Job } from './job.ts';
-import type { Log } from './log.ts';
+import { type Claim, Claims } from '../../checkpoint/claims.ts';
+import { ClaimLost, isClaimLost } from '../../checkpoint/errors.ts';
+import { Heartbeat } from '../../checkpoint/heartbeat.ts';
+import type { StoreIo } from '../../checkpoint/io.ts';
+import { mayTakeOver, type TakeOver } from '../../checkpoint/may-take-over.ts';
+import { NodeWatch } from '../../checkpoint/node-watch.ts';
+import { messageOf, NodeUnfit } from '../../model/errors.ts';
+import { formatKey, type JobKey } from '../../model/job.ts';
+import type { Job } from '../job.ts';
+import type { Log } from '../log.ts';
 
 /** Beyond the lease: a guest whose lease is over freezes itself within its own turn, a second under load. */
 const MARGIN_MS = 5_000;

@@ -1,7 +1,7 @@
 import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 
-import { manifestSchema } from '../checkpoint/manifest-schema.ts';
+import { manifestSchema } from '../../checkpoint/manifest-schema.ts';
 import type { SavedSessions } from './moved-sessions.ts';
 
 /**
