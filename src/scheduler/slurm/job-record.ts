@@ -9,6 +9,8 @@ export interface JobRecord {
   readonly reason: string;
   readonly restarts: number;
   readonly requeueable: boolean;
+  /** It is being preempted, and has a grace time (PreemptMode, GraceTime) until it is put back. */
+  readonly preempted: boolean;
   /** One component of several that run together. */
   readonly heterogeneous: boolean;
   readonly jobName: string;
@@ -38,6 +40,7 @@ export function parseJobRecord(text: string, jobId: string, node: string): JobRe
     reason: field('Reason') ?? '',
     restarts: Number(field('Restarts') ?? 0),
     requeueable: field('Requeue') === '1' && field('BatchFlag') === '1',
+    preempted: !['None', undefined].includes(field('PreemptTime')),
     heterogeneous: /^JobId=\d+ HetJobId=\d+ /.test(line),
     // The name may hold blanks: it ends where the next field begins.
     jobName: onlyOne(line, /\sJobName=(.*?) UserId=/g) ?? '',

@@ -29,6 +29,11 @@ export async function meaning(
     const record = await askJob(request.key, node, signal, run);
     if (record && record.restarts > request.restartCount) return 'requeued';
     if (record?.state === 'SUSPENDED') return 'suspended';
+    if (record?.preempted && record.requeueable) {
+      // Its grace time is for a program's own checkpoint; ours is taken now, and the preemptor need not wait.
+      await run(['scontrol', 'requeue', record.taskName], signal);
+      return 'requeued';
+    }
     if (record?.state !== 'RUNNING') break;
   }
   return 'deliver';

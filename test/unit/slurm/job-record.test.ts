@@ -14,6 +14,7 @@ describe('parseJobRecord', () => {
       reason: 'None',
       restarts: 0,
       requeueable: true,
+      preempted: false,
       heterogeneous: false,
       jobName: 'my job name',
       nodes: ['n1'],
