@@ -54,7 +54,7 @@ describe('what a signal meant', () => {
   });
 
   it('is a preemption with a grace time: the job is put back at once', async () => {
-    const preempted = running.replace(/PreemptTime=\S+/, 'PreemptTime=2026-11-24T20:00:00');
+    const preempted = running.replace(' TimeLimit=', ' PreemptTime=2026-11-24T20:00:00 TimeLimit=');
     expect(preempted).not.toBe(running);
     const { verdict, calls } = await ask(SIGTERM, preempted);
     expect(verdict).toBe('requeued');
