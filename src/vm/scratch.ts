@@ -47,7 +47,8 @@ export async function createScratch(
     );
     await chown(path, owner);
   } catch (error) {
-    await rm(path, { force: true });
+    // What cannot be made cannot be removed either: the first error is the one that says why.
+    await rm(path, { force: true }).catch(() => undefined);
     if (error instanceof CaddisError) throw error;
     throw new NodeUnfit(`cannot make a scratch disk in ${dir}: ${messageOf(error)}`, {
       wholeNode: true,
