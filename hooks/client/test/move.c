@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <termios.h>
 #include <unistd.h>
@@ -117,6 +118,7 @@ static void at_the_readers_pace(void)
 {
 	static struct rig r;
 	int64_t before;
+	int unread = 0;
 
 	/* One that does not read is not waited for longer than 2 s: a pipe holds 64 KiB. */
 	make(&r);
@@ -138,8 +140,13 @@ static void at_the_readers_pace(void)
 	open_now(&r);
 	fill_pipe(&r);
 	rig_say(&r, F_MOVED, STREAM_NONE, 0, 0, NULL, 0);
-	for (before = clock_ms(); clock_ms() - before < 500;)
+	for (before = clock_ms(); clock_ms() - before < 300;)
 		rig_turn(&r, 20);
+	CHECK(write(r.in, "abc", 3) == 3);
+	for (before = clock_ms(); clock_ms() - before < 300;)
+		rig_turn(&r, 20);
+	/* Input is for whoever goes on. */
+	CHECK(!ioctl(r.in, FIONREAD, &unread) && unread == 3);
 	r.slow[0] = 0;
 	CHECK(rig_expect(&r, F_MOVED) && moved(&r, 1, 0) == STREAM_WINDOW);
 	CHECK(clock_ms() - before < 1900);
@@ -481,6 +488,10 @@ static void over_broken_connections(void)
 	CHECK(rig_open(&r));
 	for (int i = 0; i < 2; i++) {
 		announce(&r);
+		for (int k = 0; k < 5; k++) {
+			rig_turn(&r, 20);
+			CHECK(r.last.type != F_ATTACH);
+		}
 		put_kept(&w, 1, 10, 15, path_of[2]);
 		resume(&r, &w);
 		CHECK(attaches(&r, 10, 0));
