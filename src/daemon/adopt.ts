@@ -10,7 +10,9 @@ import { qemuProcess } from '../vm/qemu-process.ts';
 import { removeScratch } from '../vm/scratch.ts';
 import { identityOf } from './identity.ts';
 import { Job } from './job.ts';
+import { fromSaved } from './moving/moved-sessions.ts';
 import { savePeriodically } from './moving/periodic.ts';
+import { cameWith } from './moving/resume-job.ts';
 import type { Node } from './node.ts';
 import { createPlaces, machinePlaces, recordQemu, sweepPlaces } from './places.ts';
 
@@ -50,7 +52,9 @@ export async function adopt(node: Node): Promise<void> {
     job.resources.domain = domain;
     if (facts.address !== undefined) job.resources.address = facts.address;
     if (facts.scratch !== undefined) job.resources.scratch = facts.scratch;
+    const came = checkpoints && (await cameWith(checkpoints, job));
     job.resources.guest = node.context.connectGuest(job);
+    if (came) job.resources.guest.resume(fromSaved(came));
     job.resources.guest.watch();
     await createPlaces(job.places, node.context.qemuOwner);
     const qemu = await qemuProcess(job.machine);

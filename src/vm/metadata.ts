@@ -37,6 +37,8 @@ export const machineFacts = z.object({
   /** Directories of the node that are in the domain's XML: another node may have them elsewhere. */
   imageDirectory: z.string().optional(),
   runDir: z.string().optional(),
+  /** Number of the checkpoint from which this machine goes on. */
+  restoredFrom: z.number().optional(),
   startedAt: z.string(),
   /** True once the prolog has answered: a machine without it was being made when caddisd died. */
   ready: z.boolean(),

@@ -24,6 +24,19 @@ export interface KeptFile {
  * the log says so: then the output begins at the checkpoint.
  */
 export async function keepOutput(job: Job, sessions: Manifest['sessions']): Promise<KeptFile[]> {
+  const kept: KeptFile[] = [];
+  for (const file of keptBefore(job, sessions))
+    try {
+      await asUser(job, ['mv', '-n', '--', file.path, file.kept]);
+      kept.push(file);
+    } catch (error) {
+      job.log.warn(`${file.path} could not be kept aside: ${messageOf(error)}`);
+    }
+  return kept;
+}
+
+/** Where keepOutput puts things. */
+export function keptBefore(job: Job, sessions: Manifest['sessions']): KeptFile[] {
   if (!job.scheduler.truncatesOutput) return [];
   const files = new Map<string, bigint>();
   for (const { streams } of sessions)
@@ -33,17 +46,7 @@ export async function keepOutput(job: Job, sessions: Manifest['sessions']): Prom
       const known = files.get(stream.file.path);
       if (known === undefined || length > known) files.set(stream.file.path, length);
     }
-  const kept: KeptFile[] = [];
-  for (const [path, length] of files) {
-    const aside = `${path}.caddis-${formatKey(job.key)}`;
-    try {
-      await asUser(job, ['mv', '-n', '--', path, aside]);
-      kept.push({ path, kept: aside, length });
-    } catch (error) {
-      job.log.warn(`${path} could not be kept aside: ${messageOf(error)}`);
-    }
-  }
-  return kept;
+  return [...files].map(([path, length]) => ({ path, kept: `${path}.caddis-${formatKey(job.key)}`, length }));
 }
 
 /** Puts back what no client has taken over: the job was cancelled before it went on. */

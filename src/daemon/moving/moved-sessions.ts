@@ -10,7 +10,7 @@ import type { KeptFile } from './kept-output.ts';
 
 /** What a manifest keeps of a job's steps. */
 export type SavedSessions = Pick<Manifest, 'sessions' | 'relays' | 'forget'>;
-type SavedSession = SavedSessions['sessions'][number];
+export type SavedSession = SavedSessions['sessions'][number];
 type SavedStream = NonNullable<SavedSession['streams']['stdout']>;
 type SavedRelay = SavedSessions['relays'][number];
 

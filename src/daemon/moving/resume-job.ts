@@ -2,13 +2,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 import { isCheckpointRefused } from '../../checkpoint/errors.ts';
 import type { Generation } from '../../checkpoint/generation.ts';
+import type { Manifest } from '../../checkpoint/manifest-schema.ts';
 import { CaddisError, messageOf } from '../../model/errors.ts';
 import type { JobRequest } from '../../model/job.ts';
 import { formatBytes } from '../../model/units.ts';
 import type { Job } from '../job.ts';
 import type { NodeContext } from '../start-machine.ts';
 import { type Checkpoints, targetOf } from './checkpoints.ts';
-import { keepOutput } from './kept-output.ts';
+import { keepOutput, keptBefore } from './kept-output.ts';
 import { restoreMachine, wakeMachine } from './restore-machine.ts';
 
 /** Taken when the machine was about to end: nothing of it ran afterwards. */
@@ -84,9 +85,29 @@ export async function goOn(
   // Before the scheduler opens the output files of the new run.
   job.kept = await keepOutput(job, manifest.sessions);
   job.cameWith = manifest.sessions;
+  job.facts.restoredFrom = generation.number;
   await checkpoints.store.markResumed(generation);
   await patience;
   await wakeMachine(context, job, manifest, { dropCaches: rolledBack, signal });
+}
+
+/**
+ * What a caddisd that takes over a restored machine has to know: which steps and commands came with it, since some may not have been claimed by their new clients yet. Those
+ * that were find their sessions all the same.
+ */
+export async function cameWith(checkpoints: Checkpoints, job: Job): Promise<Manifest | undefined> {
+  const { restoredFrom } = job.facts;
+  if (restoredFrom === undefined) return undefined;
+  const generations = await checkpoints.store.generations(job.key);
+  const found = generations.find(({ number }) => number === restoredFrom);
+  if (found?.state !== 'complete') {
+    job.log.warn(`checkpoint ${restoredFrom} is gone: steps that have no client yet are lost`);
+    return undefined;
+  }
+  job.bootPath = 'restore';
+  job.cameWith = found.manifest.sessions;
+  job.kept = keptBefore(job, found.manifest.sessions);
+  return found.manifest;
 }
 
 /** True when another checkpoint, or a fresh start, may still serve the job. */

@@ -8,7 +8,7 @@ import type { HookCall, StepPlan } from '../../model/job.ts';
 import type { Guest } from '../guest.ts';
 import type { HookClient } from '../hook-server.ts';
 import type { Job } from '../job.ts';
-import { keptOutputs } from '../moving/moved-sessions.ts';
+import { keptOutputs, type SavedSession } from '../moving/moved-sessions.ts';
 import { schedulerVariables } from '../relay.ts';
 import { readCarried, vcpusOf } from '../step-open.ts';
 
@@ -17,16 +17,20 @@ export async function exec(job: Job, call: HookCall, client: HookClient): Promis
   const guest = job.resources.guest;
   if (!guest) throw new CaddisError('the job has no machine any more');
   if (call.session !== undefined) {
-    job.shims.set(call.session, call);
-    guest.attachStep(call.session, job.scheduler.readStep(call).name, client.peer);
+    const { session } = call;
+    job.shims.set(session, call);
+    job.cameWith = job.cameWith.filter((saved) => saved.session !== `${session}`);
+    guest.attachStep(session, job.scheduler.readStep(call).name, client.peer);
     return;
   }
   const said = job.scheduler.readStep(call);
   const origin = originOf(said);
   const plan = withoutOurs(said);
-  if (resume(job, guest, plan, origin, call, client)) return;
+  const came = takeSaved(job, plan, origin);
+  if (came && came.phase !== 'opening') return goOn(job, guest, plan, came, call, client);
   const files = await readCarried(plan, job.scheduler.spoolDirs, job.identity);
-  const id = stepSessionId(job.machine, call.pid);
+  // One that the guest may or may not have started is opened again by the same id: it never starts twice.
+  const id = came ? BigInt(came.session) : stepSessionId(job.machine, call.pid);
   if (plan.name === 'batch' && call.cpus.length > 0) job.hostCpus ??= call.cpus;
   job.shims.set(id, call);
   job.given.set(id, schedulerVariables(plan.env));
@@ -69,29 +73,31 @@ export function shell(job: Job, call: HookCall, client: HookClient, identity: Id
   );
 }
 
-/** A step that came with the machine from another host: its new client goes on where the last one stood. */
-function resume(
-  job: Job,
-  guest: Guest,
-  plan: StepPlan,
-  { relay, task }: StepOrigin,
-  call: HookCall,
-  client: HookClient,
-): boolean {
+/** The step that came with the machine from another host, if this is it; once: a second step of that name is a new one. */
+function takeSaved(job: Job, plan: StepPlan, { relay, task }: StepOrigin): SavedSession | undefined {
   const found = job.cameWith.find((saved) =>
     relay === undefined
       ? saved.relay === undefined && saved.name === plan.name
       : saved.relay === `${relay}` && saved.task === task,
   );
-  if (!found) return false;
-  // Once: a second step of that name is a new one.
   job.cameWith = job.cameWith.filter((saved) => saved !== found);
-  const id = BigInt(found.session);
+  return found;
+}
+
+/** Its new client goes on where the last one stood. */
+function goOn(
+  job: Job,
+  guest: Guest,
+  plan: StepPlan,
+  saved: SavedSession,
+  call: HookCall,
+  client: HookClient,
+): void {
+  const id = BigInt(saved.session);
   job.shims.set(id, call);
-  if (found.given) job.given.set(id, found.given);
-  guest.resumeStep(id, plan.name, client.peer, keptOutputs(found, job.kept));
-  job.log.info(`step ${plan.name} goes on`, { session: found.session });
-  return true;
+  if (saved.given) job.given.set(id, saved.given);
+  guest.resumeStep(id, plan.name, client.peer, keptOutputs(saved, job.kept));
+  job.log.info(`step ${plan.name} goes on`, { session: saved.session });
 }
 
 /** Which relayed command started a step, and which of its tasks it is: the command's environment comes back in its steps. */
