@@ -134,6 +134,7 @@ export class Daemon implements Node {
         checkpoints: await this.#openCheckpoints(found.acceleration),
       };
       await adopt(this);
+      this.#context.checkpoints?.custody.renewSoon();
       this.#ready.abort();
       return true;
     } catch (error) {

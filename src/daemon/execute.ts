@@ -93,7 +93,7 @@ async function release(node: Node, job: Job, keepAddress: boolean): Promise<void
     const owner = { host: hostname(), machine: job.machine };
     const { claims_dir: claims } = config.network;
     const given = keepAddress
-      ? transferAddress(claims, address, job.machine, { from: owner.host, to: IN_STORE })
+      ? transferAddress(claims, address, job.machine, IN_STORE)
       : releaseAddress(claims, address, owner);
     await giveBack(job, `address ${address}`, given);
   }

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { chmod, chown, copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { chmod, chown, copyFile, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { execa } from 'execa';
@@ -20,6 +20,8 @@ const directory = join(labPaths.root, 'ssh');
 export async function startStore(head: LabHost, nodes: readonly LabHost[]): Promise<void> {
   const account = await accountOf(storeAccount);
   if (!account) throw new Error(`no account "${storeAccount}": users.ts should have made it`);
+  // Job ids begin at 1 with every lab: what an earlier one has saved is of other jobs.
+  for (const name of await readdir(labPaths.store)) await rm(join(labPaths.store, name), { recursive: true });
   await chown(labPaths.store, account.uid, account.gid);
   await chmod(labPaths.store, 0o700);
   await makeKeys(head);

@@ -15,6 +15,8 @@ import type { Log } from '../log.ts';
 
 /** Beyond the lease: a guest whose lease is over freezes itself within its own turn, a second under load. */
 const MARGIN_MS = 5_000;
+/** Links to guests are up within milliseconds. */
+const RENEW_AFTER_MS = 300;
 /** How often a claim that another node has is looked at. */
 const LOOK_EVERY_MS = 1_000;
 
@@ -57,6 +59,11 @@ export class Custody {
   async start(): Promise<void> {
     await this.#heartbeat.beat();
     this.#schedule();
+  }
+
+  /** Gives the guests of machines that were taken over their lease without waiting for the next beat. */
+  renewSoon(): void {
+    setTimeout(() => void this.#beat(), RENEW_AFTER_MS).unref();
   }
 
   stop(): void {

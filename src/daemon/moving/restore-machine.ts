@@ -8,7 +8,7 @@ import { isNodeUnfit, messageOf, NodeUnfit } from '../../model/errors.ts';
 import { admitMemory, QEMU_OVERHEAD_BYTES } from '../../vm/capacity.ts';
 import { unfit } from '../../vm/hypervisor.ts';
 import { type MachineFacts, machineFacts } from '../../vm/metadata.ts';
-import { IN_STORE, transferAddress } from '../../vm/network/addresses.ts';
+import { transferAddress } from '../../vm/network/addresses.ts';
 import { allowPort } from '../../vm/network/anti-spoof.ts';
 import { qemuProcess } from '../../vm/qemu-process.ts';
 import { retargetXml } from '../../vm/retarget.ts';
@@ -123,7 +123,7 @@ export async function wakeMachine(
 async function takeAddress({ config }: NodeContext, job: Job, saved: MachineFacts): Promise<void> {
   const { address, mac, tap } = saved;
   if (address === undefined || mac === undefined || tap === undefined) return;
-  await transferAddress(config.network.claims_dir, address, job.machine, { from: IN_STORE, to: hostname() });
+  await transferAddress(config.network.claims_dir, address, job.machine, hostname());
   job.resources.address = address;
   Object.assign(job.facts, { address, mac, tap });
   await allowPort({ tap, mac, address });

@@ -81,6 +81,8 @@ export async function goOn(
   const rolledBack = await hasRunOn(checkpoints, generation);
   // The file servers must have forgotten the machine as it was last: within its lease they would take it for that one, gone mad.
   const patience = rolledBack ? sleep(context.config.storage.lease * 1000, undefined, { signal }) : undefined;
+  // Heard below, unless something else goes wrong before.
+  patience?.catch(() => undefined);
   await restoreMachine(context, checkpoints, job, generation, signal);
   // Before the scheduler opens the output files of the new run.
   job.kept = await keepOutput(job, manifest.sessions);

@@ -73,20 +73,21 @@ export async function releaseAddress(
 }
 
 /**
- * Hands a machine's address over from one holder to the next, as the machine goes from a node to the store and on to another node. Throws NodeUnfit when somebody else has it.
+ * Hands a machine's address over to its next holder, as the machine goes from a node to the store and on to another node. Whose turn it is, the job's claim has decided; a node
+ * that was lost has given nothing back. Throws NodeUnfit when another machine has the address.
  */
 export async function transferAddress(
   dir: string,
   address: string,
   machine: string,
-  hosts: { readonly from: string; readonly to: string },
+  to: string,
 ): Promise<void> {
   const path = join(dir, address);
   const unique = join(dir, `.claim-${machine}-${randomBytes(4).toString('hex')}`);
-  const wanted = `${hosts.to} ${machine}\n`;
+  const wanted = `${to} ${machine}\n`;
   const holder = await readFile(path, 'utf8').catch(() => undefined);
   if (holder === wanted) return;
-  if (holder !== undefined && holder !== `${hosts.from} ${machine}\n`)
+  if (holder !== undefined && holder.trim().split(' ')[1] !== machine)
     throw new NodeUnfit(`address ${address} of ${machine} is held by another machine: ${holder.trim()}`, {
       wholeNode: false,
     });
