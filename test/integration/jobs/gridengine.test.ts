@@ -34,6 +34,8 @@ const EXPLAINED: Readonly<Record<string, string>> = {
   CADDIS_MEM: 'set by our JSV for the prolog',
   CADDIS_TMP: 'set by our JSV for the prolog',
   CADDIS_DEVICES: 'set by our JSV for the prolog',
+  SGE_CKPT_ENV: 'our JSV gives the job a checkpoint environment',
+  SGE_CKPT_DIR: 'our JSV gives the job a checkpoint environment',
 };
 
 /** What only Grid Engine does: each beside the same job in a queue without machines, where that can be compared. */

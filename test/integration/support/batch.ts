@@ -186,8 +186,12 @@ async function gridEngineEnd(lab: Lab, id: string) {
   }
   const { stdout, exitCode } = await asUser(lab, ['qacct', '-j', id]);
   if (exitCode !== 0) return undefined;
-  const statuses = [...stdout.matchAll(/^exit_status\s+(\d+)/gm)].map((match) => Number(match[1]));
-  const failed = /^failed\s+(\S.*)$/m.exec(stdout)?.[1]?.trim() ?? '';
-  const status = Math.max(...statuses);
+  // A job that was started several times has a record of each start: the last one of each task counts.
+  const records = stdout.split(/^=+$/m).filter((record) => record.includes('exit_status'));
+  const field = (record: string, name: string) =>
+    new RegExp(`^${name}\\s+(\\S.*)$`, 'm').exec(record)?.[1]?.trim() ?? '';
+  const last = new Map(records.map((record) => [field(record, 'taskid'), record]));
+  const failed = field([...last.values()].at(-1) ?? '', 'failed');
+  const status = Math.max(...[...last.values()].map((record) => Number(field(record, 'exit_status'))));
   return { state: failed, exitCode: status, signal: status > 128 ? status - 128 : 0 };
 }
