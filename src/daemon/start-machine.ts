@@ -6,7 +6,7 @@ import type { SetupDocument, SetupResult } from '../guest/protocol/machine-docum
 import { CaddisError, isNodeUnfit, messageOf, NodeUnfit } from '../model/errors.ts';
 import { formatBytes, MiB } from '../model/units.ts';
 import { admitMemory, type NodeCapacity, QEMU_OVERHEAD_BYTES } from '../vm/capacity.ts';
-import { memoryToPlug } from '../vm/grow.ts';
+import { memoryToPlug, mostOffered } from '../vm/grow.ts';
 import { type GuestMount, guestMounts, withAddress } from '../vm/host-mounts.ts';
 import { type Hypervisor, unfit } from '../vm/hypervisor.ts';
 import { metadataXml } from '../vm/metadata.ts';
@@ -132,17 +132,12 @@ export async function grow(
   if (context.config.vm.cpu_quota_percent < 100)
     await hypervisor.setCpuQuota(domain, context.config.vm.cpu_quota_percent);
 
-  const memoryBytes = wanted.memoryBytes ?? job.sizes.memoryBytes ?? 0;
+  const memoryBytes = fitting(job, wanted.memoryBytes ?? job.sizes.memoryBytes ?? 0, shape);
   for (let attempt = 0; attempt < GROW_ATTEMPTS; attempt++) {
     const plug = memoryToPlug(memoryBytes, {
       pluggedBytes: job.sizes.pluggedBytes,
       availableBytes: offered(job),
     });
-    if (plug > shape.maxMemoryBytes - shape.baseMemoryBytes)
-      throw new NodeUnfit(
-        `the job's ${formatBytes(memoryBytes)} do not fit into a machine of this node: at most ${formatBytes(shape.maxMemoryBytes)} (vm.memory_max)`,
-        { wholeNode: false },
-      );
     const growing = plug > job.sizes.pluggedBytes;
     if (growing) {
       await admitMemory(plug - job.sizes.pluggedBytes, context.config.vm.reserve_memory);
@@ -165,7 +160,28 @@ export async function grow(
       { wholeNode: false },
     );
   job.sizes.cpus = wanted.cpus ?? job.sizes.cpus;
-  job.sizes.memoryBytes = wanted.memoryBytes ?? job.sizes.memoryBytes;
+  job.sizes.memoryBytes = wanted.memoryBytes === undefined ? job.sizes.memoryBytes : memoryBytes;
+}
+
+/**
+ * A job of the whole node (--mem=0, or all that the scheduler counts) gets the node less what its machine needs for itself. Throws NodeUnfit for more than a machine may have.
+ */
+function fitting(job: Job, wantedBytes: number, shape: BaseShape): number {
+  const mostPlugged = shape.maxMemoryBytes - shape.baseMemoryBytes;
+  const most = mostOffered(mostPlugged, {
+    pluggedBytes: job.sizes.pluggedBytes,
+    availableBytes: offered(job),
+  });
+  if (wantedBytes <= most) return wantedBytes;
+  if (wantedBytes > shape.maxMemoryBytes)
+    throw new NodeUnfit(
+      `the job's ${formatBytes(wantedBytes)} do not fit into a machine of this node: at most ${formatBytes(shape.maxMemoryBytes)} (vm.memory_max)`,
+      { wholeNode: false },
+    );
+  job.log.info(
+    `the job has the whole node: its machine offers ${formatBytes(most)} of ${formatBytes(wantedBytes)}`,
+  );
+  return most;
 }
 
 /** A restarted caddisd asks libvirt and the guest how large a machine has become. */

@@ -18,3 +18,13 @@ export function memoryToPlug(
   const block = 2 * MiB;
   return now.pluggedBytes + Math.ceil((missing * (1 + MEMORY_MAP_SHARE)) / block) * block;
 }
+
+/** The most that a guest can offer when all of `mostPluggedBytes` is plugged: what memoryToPlug never asks more for. */
+export function mostOffered(
+  mostPluggedBytes: number,
+  now: { pluggedBytes: number; availableBytes: number },
+): number {
+  const block = 2 * MiB;
+  const more = Math.max(0, Math.floor((mostPluggedBytes - now.pluggedBytes) / block) * block);
+  return Math.floor(now.availableBytes + more / (1 + MEMORY_MAP_SHARE) - MARGIN_BYTES);
+}

@@ -71,6 +71,17 @@ describe('memory', () => {
     },
   );
 
+  it('--mem=0 is the whole node, less what the machine needs for itself', async () => {
+    const { stdout, stderr, exitCode } = await runBatch(lab, 'slurm', 'vm', {
+      script: LOOK,
+      options: ['--mem=0'],
+      timeoutMs: JOB_MS,
+    });
+    expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' });
+    // The lab's nodes have 6000 MB for jobs, and machines of at most 6 GiB.
+    expect(field(stdout, 'available')).toBeGreaterThan(5_500 * MiB);
+  });
+
   it('a job that outgrows its request is killed in its machine, and its neighbour goes on', async () => {
     const [node] = lab.nodes;
     if (!node) throw new Error('the lab has no node');

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 
 import { GiB, MiB } from '../../../src/model/units.ts';
-import { memoryToPlug } from '../../../src/vm/grow.ts';
+import { memoryToPlug, mostOffered } from '../../../src/vm/grow.ts';
 
 describe('how much memory is plugged', () => {
   it('is none for a job that fits into the base machine', () => {
@@ -21,5 +21,14 @@ describe('how much memory is plugged', () => {
     const more = memoryToPlug(GiB, { pluggedBytes: 900 * MiB, availableBytes: 1000 * MiB });
     expect(more).toBeGreaterThan(900 * MiB);
     expect(memoryToPlug(MiB, { pluggedBytes: 900 * MiB, availableBytes: 1000 * MiB })).toBe(900 * MiB);
+  });
+
+  it('never plugs more than there is for what it says can be offered at most', () => {
+    for (const pluggedBytes of [0, 512 * MiB])
+      for (const most of [64 * MiB, 1000 * MiB, 5888 * MiB]) {
+        const now = { pluggedBytes, availableBytes: 200 * MiB + pluggedBytes };
+        const offer = mostOffered(most, now);
+        expect(memoryToPlug(offer, now)).toBeLessThanOrEqual(Math.max(most, pluggedBytes));
+      }
   });
 });
