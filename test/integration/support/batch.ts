@@ -192,6 +192,9 @@ async function gridEngineEnd(lab: Lab, id: string) {
     new RegExp(`^${name}\\s+(\\S.*)$`, 'm').exec(record)?.[1]?.trim() ?? '';
   const last = new Map(records.map((record) => [field(record, 'taskid'), record]));
   const failed = field([...last.values()].at(-1) ?? '', 'failed');
-  const status = Math.max(...[...last.values()].map((record) => Number(field(record, 'exit_status'))));
+  // It says `137                  (Killed)` of one that a signal has ended.
+  const status = Math.max(
+    ...[...last.values()].map((record) => Number.parseInt(field(record, 'exit_status'), 10)),
+  );
   return { state: failed, exitCode: status, signal: status > 128 ? status - 128 : 0 };
 }
