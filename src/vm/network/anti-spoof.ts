@@ -34,7 +34,7 @@ export interface GuestPort {
 /** One bucket for each tap: what is above the rate is dropped, and TCP slows down. */
 function throttle(kilobytesPerSecond: number): string {
   if (kilobytesPerSecond === 0) return '';
-  const limit = `limit rate over ${kilobytesPerSecond} kbytes/second burst ${Math.max(kilobytesPerSecond, 128)} kbytes`;
+  const limit = `limit rate over ${kilobytesPerSecond} kbytes/second burst ${Math.max(Math.round(kilobytesPerSecond / 8), 64)} kbytes`;
   return `iifname "cad-*" update @senders { iifname ${limit} } drop`;
 }
 
