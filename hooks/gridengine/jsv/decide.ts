@@ -39,7 +39,7 @@ export type Decision =
       /** The new hard list; undefined: unchanged. */
       readonly hard: ReadonlyMap<string, string> | undefined;
       readonly env: Readonly<Record<string, string>>;
-      /** Makes the job one that can be moved: `-ckpt NAME -r y`. Undefined: as it is. */
+      /** Makes the job one that can be moved: `-ckpt NAME`. Undefined: as it is. */
       readonly checkpointEnvironment: string | undefined;
     }
   | { readonly state: 'reject'; readonly reason: string };

@@ -52,7 +52,7 @@ function answer(decision: Decision): string[] {
       const lines: string[] = [];
       if (decision.hard) lines.push(`PARAM l_hard ${formatList(decision.hard)}`.trimEnd());
       if (decision.checkpointEnvironment !== undefined)
-        lines.push(`PARAM ckpt ${decision.checkpointEnvironment}`, 'PARAM r y');
+        lines.push(`PARAM ckpt ${decision.checkpointEnvironment}`);
       for (const [name, value] of Object.entries(decision.env)) lines.push(`ENV ADD ${name} ${value}`);
       return [...lines, 'RESULT STATE CORRECT'];
     }

@@ -50,7 +50,8 @@ async function begin(
   request: JobRequest,
   signal: AbortSignal,
 ): Promise<HookAnswer> {
-  const { checkpoints } = node.context;
+  // A job on several hosts has a machine on each, which are never saved: there is no one who holds it.
+  const checkpoints = request.hosts === 1 ? node.context.checkpoints : undefined;
   const refused = new Set<number>();
   for (;;) {
     let job: Job | undefined;
