@@ -132,12 +132,12 @@ export async function grow(
   if (context.config.vm.cpu_quota_percent < 100)
     await hypervisor.setCpuQuota(domain, context.config.vm.cpu_quota_percent);
 
-  const memoryBytes = fitting(job, wanted.memoryBytes ?? job.sizes.memoryBytes ?? 0, shape);
+  const asked = wanted.memoryBytes ?? job.sizes.memoryBytes ?? 0;
+  const memoryBytes = fitting(job, asked, shape);
+  const mostPlugged = shape.maxMemoryBytes - shape.baseMemoryBytes;
   for (let attempt = 0; attempt < GROW_ATTEMPTS; attempt++) {
-    const plug = memoryToPlug(memoryBytes, {
-      pluggedBytes: job.sizes.pluggedBytes,
-      availableBytes: offered(job),
-    });
+    const now = { pluggedBytes: job.sizes.pluggedBytes, availableBytes: offered(job) };
+    const plug = Math.min(memoryToPlug(memoryBytes, now), mostPlugged);
     const growing = plug > job.sizes.pluggedBytes;
     if (growing) {
       await admitMemory(plug - job.sizes.pluggedBytes, context.config.vm.reserve_memory);
@@ -154,7 +154,8 @@ export async function grow(
     noteMemory(job, done);
     if (offered(job) >= memoryBytes) break;
   }
-  if (offered(job) < memoryBytes)
+  // Of the whole node it is what it is.
+  if (offered(job) < memoryBytes && memoryBytes === asked)
     throw new NodeUnfit(
       `the machine offers ${formatBytes(offered(job))} of the ${formatBytes(memoryBytes)} that the job asked for`,
       { wholeNode: false },
