@@ -40,7 +40,7 @@ export async function decideRelay(
     job.log.info(`refused inside the job: ${argv[0]}: ${message}`);
     return { refuse: message, exitCode };
   };
-  const rule = job.scheduler.relayRule(argv);
+  const rule = job.scheduler.relayRule(argv, call.env);
   // A rule may name the command itself.
   if (!rule.allow)
     return refuse(rule.message.startsWith(`${argv[0]}`) ? rule.message : `${argv[0]}: ${rule.message}`);
@@ -75,7 +75,7 @@ export async function decideRelay(
   const { uid, gid, groups } = job.identity;
   return {
     allow: {
-      ...{ argv, program: rule.program, pathSearch: false, env, cwd, uid, gid, groups },
+      ...{ argv: rule.argv ?? argv, program: rule.program, pathSearch: false, env, cwd, uid, gid, groups },
       ...{
         umask: call.umask,
         rlimits: [],

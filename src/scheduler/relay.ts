@@ -7,6 +7,8 @@ export type RelayRule =
       readonly allow: true;
       /** Absolute path of the real program on the host. */
       readonly program: string;
+      /** What runs in place of the call as it was typed. */
+      readonly argv?: readonly string[];
       /** Index in argv of a script that the command will read: carried out of the guest when it lies in a directory that the host does not share. */
       readonly script: number | undefined;
       /** What the command would print when it could not read that script; `PATH` stands for its name. */

@@ -73,8 +73,8 @@ export interface Scheduler {
   setNodeHealth(health: { ok: true } | { ok: false; reason: string }, signal: AbortSignal): Promise<void>;
   /** Commands that are relayed when they are called inside a job. */
   readonly relayCommands: readonly string[];
-  /** Rules for one of them; argv[0] is the command's bare name. */
-  relayRule(argv: readonly string[]): RelayRule;
+  /** Rules for one of them; argv[0] is the command's bare name, `env` the caller's. */
+  relayRule(argv: readonly string[], env: Readonly<Record<string, string>>): RelayRule;
   /** Directories of the host's spool from which scripts may be carried into the guest. */
   readonly spoolDirs: readonly string[];
 }

@@ -61,7 +61,9 @@ export async function untilReady(
 ): Promise<void> {
   const readyOrDead = async () => {
     if (await ready().catch(() => false)) return 'ready';
-    return (await readRecord(host.name, name))?.alive ? undefined : 'dead';
+    const record = await readRecord(host.name, name);
+    // Just started, it may not be in the lab yet: that comes before its own program.
+    return record && (await startTime(record.pid)) !== undefined ? undefined : 'dead';
   };
   const outcome = await until(`${name} on ${host.name}`, readyOrDead, { timeoutMs }).catch(() => 'not ready');
   if (outcome === 'ready') return;

@@ -113,6 +113,18 @@ static _Noreturn void fail_task(const char *why)
 	_exit(1);
 }
 
+/* --mpi, SLURM_MPI_TYPE or MpiDefault: a socket or descriptor of slurmstepd's, which no program in a machine can reach. */
+static void refuse_mpi(spank_t sp)
+{
+	char type[32];
+	if (spank_getenv(sp, "SLURM_MPI_TYPE", type, sizeof type) != ESPANK_SUCCESS || strcmp(type, "none") == 0)
+		return;
+	snprintf(reason, sizeof reason,
+		 "caddis: srun --mpi=%s cannot run in a job's machine: its tasks would talk to slurmstepd on the host; use --mpi=none with mpirun, or a partition without machines",
+		 type);
+	fail_task(reason);
+}
+
 int slurmstepd_task_init(spank_t sp, const struct plugin_args *args)
 {
 	int argc = 0;
@@ -122,6 +134,8 @@ int slurmstepd_task_init(spank_t sp, const struct plugin_args *args)
 		return ESPANK_SUCCESS;
 	if (mode == REFUSED)
 		fail_task(reason);
+	if (args->refuse_mpi)
+		refuse_mpi(sp);
 	if (spank_setenv(sp, "CADDIS_KEY", key, 1) != ESPANK_SUCCESS)
 		fail_task("caddis: cannot set CADDIS_KEY");
 #if SLURM_VERSION_NUMBER >= SLURM_VERSION_NUM(23, 11, 0)

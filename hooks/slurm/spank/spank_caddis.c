@@ -15,7 +15,7 @@
 SPANK_PLUGIN(caddis, 1)
 #pragma GCC visibility pop
 
-static struct plugin_args args = { "/usr/sbin/caddis-hook", "/run/caddis", 120 };
+static struct plugin_args args = { "/usr/sbin/caddis-hook", "/run/caddis", 120, true };
 
 static int set_path(char *to, size_t size, const char *path)
 {
@@ -44,8 +44,10 @@ int plugin_args_parse(struct plugin_args *out, int ac, char **av)
 				return -1;
 			}
 			out->facts_timeout_s = (int)seconds;
+		} else if (strcmp(av[i], "mpi=refuse") == 0 || strcmp(av[i], "mpi=ignore") == 0) {
+			out->refuse_mpi = av[i][4] == 'r';
 		} else {
-			slurm_error("caddis: plugstack.conf: unknown argument \"%s\": expected hook=, run= or facts_timeout=", av[i]);
+			slurm_error("caddis: plugstack.conf: unknown argument \"%s\": expected hook=, run=, facts_timeout= or mpi=refuse|ignore", av[i]);
 			return -1;
 		}
 	}

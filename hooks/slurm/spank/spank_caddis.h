@@ -11,6 +11,7 @@ struct plugin_args {
 	char hook[256];		/* hook=PATH: the client, /usr/sbin/caddis-hook */
 	char run[128];		/* run=DIR: caddisd's runtime directory, /run/caddis */
 	int facts_timeout_s;	/* facts_timeout=SECONDS: bound on telling caddisd the job's size, 120 */
+	bool refuse_mpi;	/* mpi=refuse|ignore: steps whose tasks would talk to slurmstepd by PMI, refuse */
 };
 /* Returns 0, or -1 after logging the argument that is wrong. */
 int plugin_args_parse(struct plugin_args *args, int ac, char **av);

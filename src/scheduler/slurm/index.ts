@@ -50,7 +50,7 @@ export function createSlurm(options: SlurmOptions): Scheduler {
   const restarts = new Map<string, number>();
   return {
     relayCommands: SLURM_COMMANDS,
-    relayRule: (argv) => slurmRelayRule(argv, options.binDir),
+    relayRule: (argv, env) => slurmRelayRule(argv, env, options.binDir),
     spoolDirs: [options.spoolDir],
     readProlog(call) {
       const request = readProlog(call);

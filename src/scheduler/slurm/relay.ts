@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 
 import { firstOperand, hasLongOption, type OptionTable, optionValues, type RelayRule } from '../relay.ts';
+import { broadcastRule } from './broadcast.ts';
 
 /** Commands that only ask or tell the controller. */
 const CONTROL = [
@@ -43,7 +44,11 @@ const SBATCH_OPTIONS: OptionTable = {
 };
 
 /** Rules for a Slurm command called inside a job. */
-export function slurmRelayRule(argv: readonly string[], binDir: string): RelayRule {
+export function slurmRelayRule(
+  argv: readonly string[],
+  env: Readonly<Record<string, string>>,
+  binDir: string,
+): RelayRule {
   const command = argv[0] ?? '';
   if (!SLURM_COMMANDS.includes(command)) return refuse(`${command} cannot be used inside a job`);
   const program = join(binDir, command);
@@ -82,9 +87,7 @@ export function slurmRelayRule(argv: readonly string[], binDir: string): RelayRu
         );
       return { allow: true, program, script: undefined, startsStep: false };
     case 'sbcast':
-      return refuse(
-        'sbcast: it would copy to the disks of the nodes, which the machines of this job do not see: use srun --overlap -N"$SLURM_NNODES" --ntasks-per-node=1 cp SOURCE TARGET',
-      );
+      return broadcastRule(argv, env, binDir);
     default:
       return { allow: true, program, script: undefined, startsStep: false, mayRepeat: onlyAsks(argv) };
   }

@@ -27,9 +27,9 @@ describe('what a machine does not give', () => {
     expect(native).toMatchObject({ exitCode: 0, stdout: 'natively\n' });
   });
 
-  it.concurrent('srun --multi-prog and --container', async () => {
+  it.concurrent('srun --multi-prog, --container and --mpi', async () => {
     const script = `printf '0 echo a\\n1 echo b\\n' > programs
-salloc -Q -p main --mem=200M -n2 -N1 -t 5 sh -c 'srun -Q --multi-prog programs; echo "multi $?"; SLURM_CONTAINER=/bundle srun -Q -n1 echo never; echo "container $?"'`;
+salloc -Q -p main --mem=200M -n2 -N1 -t 5 sh -c 'srun -Q --multi-prog programs; echo "multi $?"; SLURM_CONTAINER=/bundle srun -Q -n1 echo never; echo "container $?"; srun -Q -n1 --mpi=pmi2 echo never; echo "mpi $?"; SLURM_MPI_TYPE=none srun -Q -n1 echo without'`;
     const { stdout, stderr } = await asUser(lab, ['bash', '-c', script], {
       cwd: await jobDirectory(lab),
       timeoutMs: JOB_MS,
@@ -38,7 +38,8 @@ salloc -Q -p main --mem=200M -n2 -N1 -t 5 sh -c 'srun -Q --multi-prog programs; 
       /caddis: srun --multi-prog cannot run .*: start each program with an srun of its own/,
     );
     expect(stderr).toMatch(/caddis: --container cannot run in a job's machine/);
-    expect(stdout).toBe('multi 1\ncontainer 1\n');
+    expect(stderr).toMatch(/caddis: srun --mpi=pmi2 cannot run in a job's machine/);
+    expect(stdout).toBe('multi 1\ncontainer 1\nmpi 1\nwithout\n');
   });
 
   it.concurrent('--vm=off runs without a machine where the partition allows it', async () => {

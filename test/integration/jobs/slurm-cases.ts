@@ -86,6 +86,13 @@ export const SLURM_CASES: readonly SlurmCase[] = [
     shows: /broadcast there/,
   },
   {
+    name: 'sbcast',
+    script: `printf '#!/bin/sh\necho broadcast\n' > prog; chmod 750 prog
+      sbatch -Q -W $R -o out --wrap 'T=/tmp/prog-$SLURM_JOB_ID; sbcast -p prog $T; echo "status $?"; sbcast prog $T 2> said; echo "again $?"; grep -c exists said
+        sbcast --force prog $T; srun -Q $T; stat -c %a $T; rm $T'; cat out`,
+    shows: /again 17[\s\S]*broadcast\n750/,
+  },
+  {
     name: 'TMPDIR, HOME and scratch can be written by the user',
     script: `sbatch -Q -W $R -o out --wrap 'echo "[$TMPDIR]"; for d in "\${TMPDIR:-/tmp}" /tmp /var/tmp /dev/shm ~; do f=$(mktemp $d/caddis-XXXXXX) && echo x > $f && rm $f && echo $d; done'; cat out`,
     shows: /\/dev\/shm/,

@@ -106,15 +106,31 @@ describe("a scheduler's commands inside a job", () => {
 srun -o /tmp/file true; echo $?
 srun --prolog=/bin/true true; echo $?
 salloc -n1 true; echo $?
-sbcast inner.sh /tmp/inner.sh; echo $?
 head -c 4194305 /dev/zero >/tmp/big.sh; sbatch /tmp/big.sh; echo $?
 qsub -b y true; echo $?
 `,
         timeoutMs: LONG_MS,
       });
       expect(stdout).toMatch(
-        /^srun: \/tmp\/file .*alone.*\n1\nsrun: --prolog .*\n1\nsalloc: .*--no-shell.*\n1\nsbcast: .*--overlap.*\n1\ncaddis: \/tmp\/big\.sh .*4194304.*\n1\n.*qsub: command not found\n127\n$/,
+        /^srun: \/tmp\/file .*alone.*\n1\nsrun: --prolog .*\n1\nsalloc: .*--no-shell.*\n1\ncaddis: \/tmp\/big\.sh .*4194304.*\n1\n.*qsub: command not found\n127\n$/,
       );
+    },
+    LONG_MS,
+  );
+
+  it.concurrent(
+    'sbcast reaches the machines of all nodes',
+    async () => {
+      const { stdout } = await runBatch(lab, 'slurm', 'vm', {
+        options: [...SLURM_VM, '-N2', '-n2'],
+        joined: true,
+        script: `#!/bin/bash
+printf '#!/bin/sh\necho broadcast on $SLURM_NODEID\n' > prog; chmod 750 prog
+sbcast -f prog /tmp/prog && srun -Q /tmp/prog | sort
+`,
+        timeoutMs: LONG_MS,
+      });
+      expect(stdout).toBe('broadcast on 0\nbroadcast on 1\n');
     },
     LONG_MS,
   );

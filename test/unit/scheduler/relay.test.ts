@@ -18,7 +18,7 @@ describe('Slurm commands inside a job', () => {
     [['sbatch', '--wrap=hostname'], undefined],
     [['sbatch', '-n', '2'], undefined],
   ])('finds the script of %j', (argv, expected) => {
-    expect(script(slurmRelayRule(argv, '/usr/bin'), argv)).toBe(expected);
+    expect(script(slurmRelayRule(argv, {}, '/usr/bin'), argv)).toBe(expected);
   });
 
   it.each([
@@ -27,19 +27,51 @@ describe('Slurm commands inside a job', () => {
     [['salloc', '-n1', 'bash'], /no-shell/],
     [['reboot'], /cannot be used/],
     [['/usr/bin/srun', 'true'], /cannot be used/],
-    [['sbcast', 'a', '/tmp/a'], /srun --overlap/],
+    [['sbcast', 'a'], /SOURCE and TARGET/],
   ])('refuses %j', (argv, message) => {
-    expect(slurmRelayRule(argv, '/usr/bin')).toMatchObject({
+    expect(slurmRelayRule(argv, {}, '/usr/bin')).toMatchObject({
       allow: false,
       message: expect.stringMatching(message),
     });
   });
 
   it("takes a program's own options for what they are", () => {
-    expect(slurmRelayRule(['srun', 'prog', '--prolog=x'], '/usr/bin')).toMatchObject({
+    expect(slurmRelayRule(['srun', 'prog', '--prolog=x'], {}, '/usr/bin')).toMatchObject({
       allow: true,
       program: '/usr/bin/srun',
     });
+  });
+});
+
+describe('sbcast inside a job', () => {
+  const copies = (...argv: string[]) => {
+    const rule = slurmRelayRule(['sbcast', ...argv], { SLURM_JOB_NUM_NODES: '3' }, '/usr/bin');
+    return rule.allow && { program: rule.program, nodes: rule.argv?.[6], last: rule.argv?.slice(-4) };
+  };
+
+  it('is a copy in each machine of the job', () => {
+    expect(copies('a', '/tmp/a')).toEqual({
+      program: '/usr/bin/srun',
+      nodes: '3',
+      last: ['no', '', 'a', '/tmp/a'],
+    });
+  });
+
+  it.each([
+    [
+      ['-f', 'a', 'b'],
+      ['yes', '', 'a', 'b'],
+    ],
+    [
+      ['-vfp', '-F', '4', 'a', 'b'],
+      ['yes', '-p', 'a', 'b'],
+    ],
+    [
+      ['--preserve', '--compress=lz4', '-t30', 'a', '-f'],
+      ['no', '-p', 'a', '-f'],
+    ],
+  ])('takes %j', (argv, last) => {
+    expect(copies(...argv)).toMatchObject({ last });
   });
 });
 
@@ -57,13 +89,13 @@ describe('files that a Slurm command opens on the host', () => {
     [['srun', '-n2', '-l', '--', '-o'], []],
     [['sbatch', '-o', '/tmp/a', '--export-file', 'env', 'job.sh'], ['env']],
   ])('of %j', (argv, expected) => {
-    const rule = slurmRelayRule(argv, '/usr/bin');
+    const rule = slurmRelayRule(argv, {}, '/usr/bin');
     expect(rule.allow && rule.files).toEqual(expected);
   });
 
   it('srun that names its directory starts no step where it stands', () => {
-    expect(slurmRelayRule(['srun', 'prog'], '/usr/bin')).toMatchObject({ startsStep: true });
-    expect(slurmRelayRule(['srun', '-D', '/x', 'prog'], '/usr/bin')).toMatchObject({ startsStep: false });
+    expect(slurmRelayRule(['srun', 'prog'], {}, '/usr/bin')).toMatchObject({ startsStep: true });
+    expect(slurmRelayRule(['srun', '-D', '/x', 'prog'], {}, '/usr/bin')).toMatchObject({ startsStep: false });
   });
 });
 
