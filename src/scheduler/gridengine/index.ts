@@ -9,7 +9,7 @@ import { BackOff } from './back-off.ts';
 import { createRunCommand, type RunCommand } from './commands.ts';
 import { complete } from './complete.ts';
 import { setNodeHealth } from './node-health.ts';
-import { parseQstatJob } from './qstat.ts';
+import { parseQstatJob, parseQstatList } from './qstat.ts';
 import { readEpilog } from './read-epilog.ts';
 import { readProlog } from './read-prolog.ts';
 import { readStep } from './read-step.ts';
@@ -94,7 +94,11 @@ export function createGridEngine(options: GridEngineOptions): Scheduler {
     truncatesOutput: false,
     // Its suspend, resume and migration methods are hooks of ours; qdel's KILL cannot be caught.
     ambiguousSignals: new Set(),
-    meaning: async () => 'deliver',
+    async meaning({ key }, _number, signal) {
+      // Asked of machines that a caddisd finds standing still: -s s lists what is suspended, by whatever means.
+      const suspended = parseQstatList(await run(['qstat', '-xml', '-u', '*', '-s', 's'], signal));
+      return suspended.has(taskName(key)) ? 'suspended' : 'deliver';
+    },
     beginAgain: async () => undefined,
     async isWanted(key, signal) {
       try {

@@ -17,7 +17,7 @@ const ACTIVE_BITS = 0x80 | 0x40;
 const parser = new XMLParser({
   parseTagValue: false,
   // A list of one looks like no list in XML; JB_ja_tasks uses ulong_sublist in 8.1.9 and element in others.
-  isArray: (name) => ['element', 'qstat_l_requests', 'ulong_sublist', 'ja_task'].includes(name),
+  isArray: (name) => ['job_list', 'element', 'qstat_l_requests', 'ulong_sublist', 'ja_task'].includes(name),
 });
 
 const request = z.object({
@@ -78,4 +78,22 @@ export function parseQstatJob(xml: string, jobId: string): QstatJob | undefined 
         .map(({ JAT_task_number }) => JAT_task_number),
     ),
   };
+}
+
+const listed = z.object({
+  JB_job_number: z.string(),
+  /** Absent for jobs that are no arrays. */
+  tasks: z.string().default('1'),
+});
+const list = z.object({
+  job_info: z.object({ queue_info: orEmpty(z.object({ job_list: z.array(listed).default([]) })) }),
+});
+
+/** Tasks (`ID.TASK`) that `qstat -xml -s s` lists. Throws SchedulerUnavailable for anything else. */
+export function parseQstatList(xml: string): ReadonlySet<string> {
+  const parsed = list.safeParse(parser.parse(xml));
+  if (!parsed.success)
+    throw new SchedulerUnavailable(`expected qstat -xml to list jobs, got "${xml.slice(0, 200)}"`);
+  const jobs = parsed.data.job_info.queue_info?.job_list ?? [];
+  return new Set(jobs.map(({ JB_job_number, tasks }) => `${JB_job_number}.${tasks}`));
 }

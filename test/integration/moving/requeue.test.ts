@@ -1,5 +1,8 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+
 import { beforeAll, describe, expect, it } from 'vitest';
 
+import { startOn, stopOn } from '../../lab/caddisd.ts';
 import type { Lab, LabHost } from '../../lab/host.ts';
 import { asUser, type BatchSystem, waitForEnd } from '../support/batch.ts';
 import { theLab } from '../support/lab.ts';
@@ -46,7 +49,9 @@ describe.each<BatchSystem>(['slurm', 'gridengine'])('a job of %s', (system) => {
     await untilNothingLeft(lab);
   });
 
-  it('stands still while it is suspended, and goes on', { timeout: 2 * MOVE_MS }, async () => {
+  it('stands still while it is suspended, also through a restart of caddisd, and goes on', {
+    timeout: 2 * MOVE_MS,
+  }, async () => {
     const wanted = undisturbed(lab, system, { seconds: 8 });
     const job = await startCounting(lab, system, nodes[0], { seconds: 8 });
     await untilTick(job, 2);
@@ -56,6 +61,12 @@ describe.each<BatchSystem>(['slurm', 'gridengine'])('a job of %s', (system) => {
         ? asUser(lab, ['scontrol', slurm, job.id], { user: 'root' })
         : asUser(lab, ['qmod', gridengine, job.id], { user: 'root' });
     await say('suspend', '-sj');
+    await untilOn(node, job, 'frozen');
+    // Who takes over a machine that stands still asks the scheduler why.
+    await stopOn(node);
+    await startOn(lab, node);
+    await untilOn(node, job, 'frozen');
+    await sleep(3_000);
     await untilOn(node, job, 'frozen');
     await say('resume', '-usj');
     await untilOn(node, job, 'running');

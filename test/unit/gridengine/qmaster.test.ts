@@ -68,6 +68,19 @@ describe('qstat -xml -j', () => {
 });
 
 describe('createGridEngine', () => {
+  it('knows a suspended task from one that somebody froze', async () => {
+    const { calls, scheduler } = adapter(
+      () => `<?xml version='1.0'?><job_info><queue_info>
+        <job_list state="running"><JB_job_number>17</JB_job_number><state>s</state></job_list>
+        <job_list state="running"><JB_job_number>18</JB_job_number><state>s</state><tasks>3</tasks></job_list>
+      </queue_info><job_info></job_info></job_info>`,
+    );
+    expect(await scheduler.meaning(request, 0, signal)).toBe('suspended');
+    expect(await scheduler.meaning({ ...request, key: { ...request.key, task: '4' } }, 0, signal)).toBe(
+      'deliver',
+    );
+    expect(calls[0]).toBe('qstat -xml -u * -s s');
+  });
   it('completes memory with one query', async () => {
     const { calls, scheduler } = adapter(() => text('qstat-j-held-array.xml'));
     const completed = await scheduler.complete(request, { jitterMs: 0, signal });
