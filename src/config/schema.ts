@@ -135,6 +135,19 @@ export const configSchema = z.strictObject({
     })
     .prefault({}),
 
+  suspend: z
+    .strictObject({
+      /** Seconds after which a suspended machine is written into the store and its memory given back; 0 = never. */
+      release_after: z
+        .number()
+        .nonnegative()
+        .max(30 * 86_400)
+        .default(0),
+      /** Available memory of the host below which suspended machines are released earlier; 0 = never. */
+      release_below: bytes.prefault(0),
+    })
+    .prefault({}),
+
   policy: z
     .strictObject({
       /** What happens to a job when no machine can be made for it. */

@@ -3,6 +3,7 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 
 import { messageOf } from '../model/errors.ts';
+import { formatKey } from '../model/job.ts';
 import { MACHINE_PREFIX } from '../vm/hypervisor.ts';
 import { releaseStale } from '../vm/network/addresses.ts';
 import { installAntiSpoof } from '../vm/network/anti-spoof.ts';
@@ -10,8 +11,12 @@ import { qemuProcess } from '../vm/qemu-process.ts';
 import { removeScratch } from '../vm/scratch.ts';
 import { identityOf } from './identity.ts';
 import { Job } from './job.ts';
+import type { Checkpoints } from './moving/checkpoints.ts';
 import { fromSaved } from './moving/moved-sessions.ts';
 import { savePeriodically } from './moving/periodic.ts';
+import { withdrawUnfinished } from './moving/release.ts';
+import { type ReleaseNote, readReleaseNotes, removeReleaseNote } from './moving/release-notes.ts';
+import { factsOf } from './moving/restore-machine.ts';
 import { cameWith } from './moving/resume-job.ts';
 import type { Node } from './node.ts';
 import { createPlaces, machinePlaces, recordQemu, sweepPlaces } from './places.ts';
@@ -25,9 +30,16 @@ const ASK_TIMEOUT_MS = 10_000;
  */
 export async function adopt(node: Node): Promise<void> {
   const { hypervisor, config, checkpoints } = node.context;
+  const notes = new Map((await readReleaseNotes(config.state_dir)).map((note) => [note.machine, note]));
   for (const { domain, facts } of await hypervisor.machines()) {
     // An earlier attempt came this far.
     if (node.jobs.byMachine(domain.name)) continue;
+    const note = notes.get(domain.name);
+    if (note?.number !== undefined) {
+      // The store has it as it stands still; what was made of that was not verified.
+      await hypervisor.destroy(domain);
+      continue;
+    }
     const scheduler = facts && node.schedulers.get(facts.key.scheduler);
     if (!facts?.ready || !scheduler) {
       node.log.warn(
@@ -50,6 +62,7 @@ export async function adopt(node: Node): Promise<void> {
       continue;
     }
     job.resources.domain = domain;
+    if (note && checkpoints) await withdrawUnfinished(node, job);
     if (facts.address !== undefined) job.resources.address = facts.address;
     if (facts.scratch !== undefined) job.resources.scratch = facts.scratch;
     const came = checkpoints && (await cameWith(checkpoints, job));
@@ -69,7 +82,51 @@ export async function adopt(node: Node): Promise<void> {
         .dispatch({ type: 'halted', signal: 0 })
         .catch((error: unknown) => job.log.error(messageOf(error)));
   }
+  for (const note of notes.values())
+    if (checkpoints && !node.jobs.byMachine(note.machine)) await adoptReleased(node, checkpoints, note);
   await sweep(node);
+}
+
+/** A job whose machine gave its memory back before this caddisd was started: its steps' clients wait for it to go on. */
+async function adoptReleased(node: Node, checkpoints: Checkpoints, note: ReleaseNote): Promise<void> {
+  const { config } = node.context;
+  const generations = await checkpoints.store.generations(note.key);
+  const stored = generations.find(({ number }) => number === note.number);
+  const scheduler = node.schedulers.get(note.key.scheduler);
+  if (stored?.state !== 'complete' || !scheduler) {
+    node.log.error(`${note.machine} of ${formatKey(note.key)} was released, and its checkpoint is gone`);
+    return removeReleaseNote(config.state_dir, note.machine);
+  }
+  const facts = factsOf(stored);
+  const job = new Job({
+    facts,
+    scheduler,
+    places: machinePlaces(config.run_dir, facts.machine),
+    log: node.log,
+    identity: await identityOf(facts.request.uid),
+    execute: (job, step) => node.execute(job, step),
+  });
+  if (!(await checkpoints.custody.adopt(job))) {
+    job.log.error('another node has claimed this job meanwhile');
+    return removeReleaseNote(config.state_dir, note.machine);
+  }
+  job.stored = stored;
+  Object.assign(job.sizes, stored.manifest.sizes);
+  if (facts.address !== undefined) job.resources.address = facts.address;
+  if (facts.scratch !== undefined) job.resources.scratch = facts.scratch;
+  job.resources.guest = node.context.connectGuest(job);
+  job.resources.guest.asleep();
+  job.frozenSinceMs = performance.now();
+  await createPlaces(job.places, node.context.qemuOwner);
+  node.jobs.add(job);
+  await job.dispatch({ type: 'found-released' });
+  job.log.info('released machine adopted');
+  savePeriodically(node, job);
+  // The word to go on may have come while no caddisd ran. A scheduler that has methods for it gives it again to nobody: there it is the admin's.
+  if (scheduler.ambiguousSignals.size > 0)
+    void job
+      .dispatch({ type: 'halted', signal: 0 })
+      .catch((error: unknown) => job.log.error(messageOf(error)));
 }
 
 /**

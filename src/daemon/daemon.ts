@@ -6,7 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 
 import type { Config } from '../config/schema.ts';
 import type { JobEvent, JobStep } from '../jobs/transitions.ts';
-import { type Domain, Libvirt } from '../libvirt/index.ts';
+import { Libvirt } from '../libvirt/index.ts';
 import { CaddisError, messageOf } from '../model/errors.ts';
 import { formatKey, type JobKey, type SchedulerName } from '../model/job.ts';
 import { createGridEngine } from '../scheduler/gridengine/index.ts';
@@ -27,6 +27,7 @@ import { look } from './look.ts';
 import { type Checkpoints, openCheckpoints } from './moving/checkpoints.ts';
 import { discard, discardForgotten } from './moving/discard.ts';
 import { holdSignal } from './moving/hold-signal.ts';
+import { releaseWhenDue } from './moving/release-timer.ts';
 import type { Node } from './node.ts';
 import { decideRelay } from './relay.ts';
 import type { NodeContext } from './start-machine.ts';
@@ -116,6 +117,7 @@ export class Daemon implements Node {
     );
     await this.health.start();
     this.#orphanCheck = setTimeout(() => void this.#checkOrphans(), ORPHAN_CHECK_MS);
+    void releaseWhenDue(this, this.#stop.signal);
   }
 
   /** One attempt; true when hooks can be answered, or when caddisd stops. */
@@ -202,7 +204,8 @@ export class Daemon implements Node {
   /** Another node runs the job: this copy stands still from now on, and goes. */
   async #overtaken(job: Job): Promise<void> {
     job.log.error('another node has claimed this job: ending this copy');
-    await this.#hypervisor.suspend(job.resources.domain as Domain).catch(() => undefined);
+    const { domain } = job.resources;
+    if (domain) await this.#hypervisor.suspend(domain).catch(() => undefined);
     await job.dispatch({ type: 'orphaned' }).catch((error: unknown) => job.log.error(messageOf(error)));
   }
 

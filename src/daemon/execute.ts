@@ -9,6 +9,8 @@ import { removeScratch } from '../vm/scratch.ts';
 import type { Job } from './job.ts';
 import { ask, freeze, thaw } from './moving/freeze.ts';
 import { removeIntent } from './moving/intents.ts';
+import { bringBack, powerOff, sendBack, wakeReleased, writeOut } from './moving/release.ts';
+import { removeReleaseNote } from './moving/release-notes.ts';
 import { saveMachine } from './moving/save.ts';
 import type { Node } from './node.ts';
 import { linkJob, recordedQemu, removePlaces, unlinkJob } from './places.ts';
@@ -42,6 +44,18 @@ export async function execute(node: Node, job: Job, step: JobStep): Promise<JobE
     case 'let-signals-go':
       job.resources.guest?.releaseSignals(step.deliver);
       return undefined;
+    case 'write-out':
+      return writeOut(node, job);
+    case 'power-off':
+      await powerOff(node, job);
+      return undefined;
+    case 'restore':
+      return bringBack(node, job);
+    case 'wake':
+      await wakeReleased(job);
+      return undefined;
+    case 'send-back':
+      return sendBack(job, step.reason);
     case 'save':
       return saveMachine(node, job, step.reason);
     case 'discard':
@@ -98,6 +112,7 @@ async function release(node: Node, job: Job, keepAddress: boolean): Promise<void
     await giveBack(job, `address ${address}`, given);
   }
   await giveBack(job, 'the note of a save', removeIntent(config.state_dir, job.machine));
+  await giveBack(job, 'the note of a release', removeReleaseNote(config.state_dir, job.machine));
   await giveBack(job, 'the directory', removePlaces(job.places));
   // Last of all: the next host may go on from here.
   await checkpoints?.custody.release(job);

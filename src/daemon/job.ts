@@ -1,3 +1,4 @@
+import type { Generation } from '../checkpoint/generation.ts';
 import {
   INITIAL_STATE,
   type JobEvent,
@@ -71,7 +72,10 @@ export class Job {
   frozenSinceMs: number | undefined;
   /** For how long it stood still so far. */
   frozenMs = 0;
+  /** The checkpoint that is this job's machine as it stands still: nothing of it may run before that is withdrawn. */
+  stored: Generation | undefined;
   #state: JobState = INITIAL_STATE;
+  #leaving = new AbortController();
   readonly #execute: Execute;
   /** Steps are carried out one after the other, in the order of their events. */
   #work: Promise<void> = Promise.resolve();
@@ -105,6 +109,11 @@ export class Job {
 
   get state(): JobState {
     return this.#state;
+  }
+
+  /** Aborted when the job leaves the phase that it is in now. */
+  get phaseSignal(): AbortSignal {
+    return this.#leaving.signal;
   }
 
   get machine(): string {
@@ -149,7 +158,12 @@ export class Job {
     const before = this.#state.phase;
     const { state, steps } = transition(this.#state, event);
     this.#state = state;
-    if (before !== state.phase) this.log.info(`${before} -> ${state.phase} (${event.type})`);
+    if (before !== state.phase) {
+      this.log.info(`${before} -> ${state.phase} (${event.type})`);
+      const left = this.#leaving;
+      this.#leaving = new AbortController();
+      left.abort();
+    }
     return steps;
   }
 

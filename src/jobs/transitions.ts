@@ -7,8 +7,22 @@ import type { Verdict } from '../model/job.ts';
  *   starting -> ready <-> running <-> frozen -> saving -> saved
  *        \         \________\___________\_________\_________\____ ending -> ended
  *         failed (the job goes back to the queue)
+ *
+ * A suspended machine may give its memory back while its steps' clients wait: frozen -> releasing -> released -> restoring -> ready. While it is `releasing` it is a frozen
+ * one: whatever comes then takes it back to `frozen`, and the write is given up.
  */
-type Phase = 'starting' | 'ready' | 'running' | 'frozen' | 'saving' | 'saved' | 'ending' | 'ended';
+type Phase =
+  | 'starting'
+  | 'ready'
+  | 'running'
+  | 'frozen'
+  | 'releasing'
+  | 'released'
+  | 'restoring'
+  | 'saving'
+  | 'saved'
+  | 'ending'
+  | 'ended';
 
 export type SaveReason = 'requeue' | 'migrate';
 
@@ -21,7 +35,11 @@ export interface JobState {
   /** The machine stands still because the scheduler has not yet said what a signal meant. */
   readonly asking: boolean;
   /** The scheduler has let go of this node: once the machine is saved nothing of it is needed here. */
-  readonly released: boolean;
+  readonly letGo: boolean;
+  /** Somebody had it stand still by a method of ours, and not by a signal of a scheduler that keeps its own books: its time limit does not know of it. */
+  readonly owed: boolean;
+  /** A machine that is being restored goes on once it is there. */
+  readonly goesOn: boolean;
   /** A checkpoint of this machine needs its address. */
   readonly keepAddress: boolean;
 }
@@ -31,12 +49,16 @@ export const INITIAL_STATE: JobState = {
   steps: 0,
   lost: undefined,
   asking: false,
-  released: false,
+  letGo: false,
+  owed: false,
+  goesOn: false,
   keepAddress: false,
 };
 
 export type JobEvent =
   | { readonly type: 'machine-ready' }
+  /** A caddisd that takes over finds that the machine was released: it is in the store alone. */
+  | { readonly type: 'found-released' }
   /** The machine could not be made: admission, boot, set-up. */
   | { readonly type: 'start-failed'; readonly reason: string; readonly keepAddress?: boolean }
   | { readonly type: 'step-opened' }
@@ -51,6 +73,13 @@ export type JobEvent =
   | { readonly type: 'move' }
   | { readonly type: 'saved' }
   | { readonly type: 'save-failed'; readonly reason: string }
+  /** A suspended machine is to give its memory back. */
+  | { readonly type: 'release' }
+  | { readonly type: 'written-out' }
+  | { readonly type: 'write-out-failed' }
+  | { readonly type: 'restored' }
+  /** `final`: it cannot go on elsewhere either. */
+  | { readonly type: 'restore-failed'; readonly reason: string; readonly final: boolean }
   /** The domain stopped, or its agent fell silent for good, and nobody asked for it. */
   | { readonly type: 'machine-lost'; readonly reason: string }
   | { readonly type: 'epilog'; readonly requeued: boolean }
@@ -67,13 +96,23 @@ export type JobStep =
   | { readonly do: 'end-steps'; readonly reason: string }
   /** Stop all vCPUs. */
   | { readonly do: 'freeze' }
-  /** Let them go on, with the right time. */
-  | { readonly do: 'thaw' }
+  /** Let them go on, with the right time. `owed`: its time limit is to be extended by what it stood still. */
+  | { readonly do: 'thaw'; readonly owed: boolean }
   /** Ask the scheduler, once, what its signal meant; gives `answered`. */
   | { readonly do: 'ask'; readonly signal: number }
   /** Hand the signals that were held back to the processes, or forget them. */
   | { readonly do: 'let-signals-go'; readonly deliver: boolean }
-  /** Write the machine into the store and let its shims end; gives `saved` or `save-failed`. */
+  /** Write the machine into the store and let its shims wait; gives `written-out` or `write-out-failed`. */
+  | { readonly do: 'write-out' }
+  /** End QEMU, and nothing else. */
+  | { readonly do: 'power-off' }
+  /** Make the machine again, standing still; gives `restored` or `restore-failed`. */
+  | { readonly do: 'restore' }
+  /** Tell a machine that was restored and goes on the time and new randomness. */
+  | { readonly do: 'wake' }
+  /** Have the scheduler start the job elsewhere, since it cannot go on here. */
+  | { readonly do: 'send-back'; readonly reason: string }
+  /** Write the machine into the store, unless it is there, and let its shims end; gives `saved` or `save-failed`. */
   | { readonly do: 'save'; readonly reason: SaveReason }
   /** Tell the scheduler, which requeues or fails the job. */
   | { readonly do: 'report-lost'; readonly reason: string }
@@ -88,11 +127,15 @@ export interface Transition {
   readonly steps: readonly JobStep[];
 }
 
-export function transition(state: JobState, event: JobEvent): Transition {
+export function transition(before: JobState, event: JobEvent): Transition {
+  const state = interruptsRelease(event) ? givenUp(before) : before;
   switch (event.type) {
     case 'machine-ready':
       if (state.phase !== 'starting') return stay(state);
       return { state: { ...state, phase: 'ready' }, steps: [{ do: 'publish' }] };
+    case 'found-released':
+      if (state.phase !== 'starting') return stay(state);
+      return { state: { ...state, phase: 'released', keepAddress: true }, steps: [{ do: 'publish' }] };
     case 'start-failed':
       if (state.phase !== 'starting') return stay(state);
       return {
@@ -100,7 +143,7 @@ export function transition(state: JobState, event: JobEvent): Transition {
         steps: [{ do: 'destroy' }],
       };
     case 'step-opened':
-      if (!isAwake(state) && state.phase !== 'frozen') return stay(state);
+      if (!isAwake(state) && !isSuspended(state)) return stay(state);
       return stay(settled({ ...state, steps: state.steps + 1 }));
     case 'step-ended':
       return stay(settled({ ...state, steps: Math.max(0, state.steps - 1) }));
@@ -110,22 +153,40 @@ export function transition(state: JobState, event: JobEvent): Transition {
           state: { ...state, phase: 'frozen', asking: true },
           steps: [{ do: 'freeze' }, { do: 'ask', signal: event.signal }],
         };
-      if (state.phase !== 'frozen' || state.asking) return stay(state);
-      return { state: { ...state, asking: true }, steps: [{ do: 'ask', signal: event.signal }] };
+      if (!isSuspended(state) || state.asking) return stay(state);
+      // What it meant is asked when the machine is there, if it is being restored.
+      return {
+        state: { ...state, asking: true, goesOn: false },
+        steps: [{ do: 'ask', signal: event.signal }],
+      };
     case 'answered':
       return answered(state, event.verdict);
     case 'suspend':
+      if (state.phase === 'restoring') return stay({ ...state, goesOn: false });
       if (!isAwake(state)) return stay(state);
-      return { state: { ...state, phase: 'frozen', asking: false }, steps: [{ do: 'freeze' }] };
+      return { state: { ...state, phase: 'frozen', asking: false, owed: true }, steps: [{ do: 'freeze' }] };
     case 'resume':
-      if (state.phase !== 'frozen' || state.asking) return stay(state);
-      return thaw(state, true);
+      if (state.asking) return stay(state);
+      return goOn(state);
     case 'move':
-      if (!isAwake(state) && state.phase !== 'frozen') return stay(state);
+      if (!isAwake(state) && state.phase !== 'frozen' && state.phase !== 'released') return stay(state);
       return save(state, 'migrate');
+    case 'release':
+      if (state.phase !== 'frozen' || state.asking || state.lost !== undefined) return stay(state);
+      return { state: { ...state, phase: 'releasing' }, steps: [{ do: 'write-out' }] };
+    case 'written-out':
+      if (state.phase !== 'releasing') return stay(state);
+      return { state: { ...state, phase: 'released', keepAddress: true }, steps: [{ do: 'power-off' }] };
+    case 'write-out-failed':
+      if (state.phase !== 'releasing') return stay(state);
+      return stay({ ...state, phase: 'frozen' });
+    case 'restored':
+      return restored(state);
+    case 'restore-failed':
+      return restoreFailed(state, event.reason, event.final);
     case 'saved':
       if (state.phase !== 'saving') return stay(state);
-      if (!state.released) return stay({ ...state, phase: 'saved' });
+      if (!state.letGo) return stay({ ...state, phase: 'saved' });
       return { state: { ...state, phase: 'saved' }, steps: SAVED_END };
     case 'save-failed':
       if (state.phase !== 'saving') return stay(state);
@@ -149,22 +210,65 @@ export function transition(state: JobState, event: JobEvent): Transition {
 const SAVED_END: readonly JobStep[] = [{ do: 'destroy' }, { do: 'discard' }];
 
 function answered(state: JobState, verdict: Verdict): Transition {
-  if (state.phase !== 'frozen' || !state.asking) return stay(state);
+  if ((state.phase !== 'frozen' && state.phase !== 'released') || !state.asking) return stay(state);
   switch (verdict) {
     case 'deliver':
-      return thaw(state, true);
+      return goOn({ ...state, asking: false });
     case 'suspended':
-      return { state: { ...state, asking: false }, steps: [{ do: 'let-signals-go', deliver: false }] };
+      return {
+        state: { ...state, asking: false, owed: false },
+        steps: [{ do: 'let-signals-go', deliver: false }],
+      };
     case 'requeued':
       return save(state, 'requeue');
   }
 }
 
-function thaw(state: JobState, deliver: boolean): Transition {
-  return {
-    state: settled({ ...state, phase: 'ready', asking: false }),
-    steps: [{ do: 'thaw' }, { do: 'let-signals-go', deliver }],
-  };
+/** What was held back is handed on: it may be why the machine goes on. */
+function goOn(state: JobState): Transition {
+  switch (state.phase) {
+    case 'frozen':
+      return { state: awake(state), steps: thaw(state) };
+    case 'released':
+      return { state: { ...state, phase: 'restoring', goesOn: true }, steps: [{ do: 'restore' }] };
+    case 'restoring':
+      return stay({ ...state, goesOn: true });
+    default:
+      return stay(state);
+  }
+}
+
+function restored(state: JobState): Transition {
+  if (state.phase !== 'restoring') return stay(state);
+  if (!state.goesOn) return stay({ ...state, phase: 'frozen' });
+  return { state: awake(state), steps: [...thaw(state), { do: 'wake' }] };
+}
+
+/** The checkpoint is as good as before: it serves on another host, or a later start here. */
+function restoreFailed(state: JobState, reason: string, final: boolean): Transition {
+  if ((state.phase !== 'restoring' && state.phase !== 'released') || state.lost !== undefined)
+    return stay(state);
+  const released = { ...state, phase: 'released' as const, goesOn: false };
+  if (!final) return { state: released, steps: [{ do: 'send-back', reason }] };
+  return loseSteps(released, reason);
+}
+
+function awake(state: JobState): JobState {
+  return settled({
+    ...state,
+    phase: 'ready',
+    asking: false,
+    owed: false,
+    goesOn: false,
+    keepAddress: false,
+  });
+}
+
+function thaw({ owed }: JobState): readonly JobStep[] {
+  return [
+    { do: 'thaw', owed },
+    { do: 'let-signals-go', deliver: true },
+  ];
 }
 
 /** Frozen first, as a step of its own: libvirt thaws a running guest when its save is cancelled. */
@@ -180,15 +284,17 @@ function epilog(state: JobState, requeued: boolean): Transition {
   switch (state.phase) {
     case 'saving':
       // Grid Engine's epilog is not told that the job migrates: whether the checkpoint is wanted is asked when it is there.
-      return stay({ ...state, released: true });
+      return stay({ ...state, letGo: true });
     case 'saved':
-      return { state: { ...state, released: true }, steps: SAVED_END };
+      return { state: { ...state, letGo: true }, steps: SAVED_END };
     case 'ready':
     case 'running':
-    case 'frozen': {
+    case 'frozen':
+    case 'released':
+    case 'restoring': {
       if (!requeued || state.lost !== undefined) return end(state);
       const { state: saving, steps } = save(state, 'requeue');
-      return { state: { ...saving, released: true }, steps };
+      return { state: { ...saving, letGo: true }, steps };
     }
     default:
       return end(state);
@@ -208,10 +314,12 @@ function end(state: JobState): Transition {
   };
 }
 
-/** A machine that is lost while it starts is the start's own failure; one that is ending was meant to go; one that is being saved fails its save. */
+/** A machine that is lost while it starts is the start's own failure; one that is ending, or is in the store, was meant to go; one that is being saved fails its save. */
 function lose(state: JobState, reason: string): Transition {
   switch (state.phase) {
     case 'starting':
+    case 'released':
+    case 'restoring':
     case 'saving':
     case 'saved':
     case 'ending':
@@ -220,13 +328,46 @@ function lose(state: JobState, reason: string): Transition {
     case 'ready':
     case 'running':
     case 'frozen':
-      if (state.lost !== undefined) return stay(state);
-      return {
-        state: { ...state, lost: reason },
-        // The scheduler is told first: once the shims are gone it would count the job as finished.
-        steps: [{ do: 'unpublish' }, { do: 'report-lost', reason }, { do: 'end-steps', reason }],
-      };
+    case 'releasing':
+      return state.lost === undefined ? loseSteps(state, reason) : stay(state);
   }
+}
+
+function loseSteps(state: JobState, reason: string): Transition {
+  return {
+    state: { ...state, lost: reason },
+    // The scheduler is told first: once the shims are gone it would count the job as finished.
+    steps: [{ do: 'unpublish' }, { do: 'report-lost', reason }, { do: 'end-steps', reason }],
+  };
+}
+
+/** What a machine that is being written out has to heed at once. */
+function interruptsRelease({ type }: JobEvent): boolean {
+  switch (type) {
+    case 'halted':
+    case 'resume':
+    case 'move':
+    case 'machine-lost':
+    case 'epilog':
+    case 'orphaned':
+      return true;
+    default:
+      return false;
+  }
+}
+
+function givenUp(state: JobState): JobState {
+  return state.phase === 'releasing' ? { ...state, phase: 'frozen' } : state;
+}
+
+/** Its machine stands still, or is in the store, and its steps' clients wait. */
+function isSuspended({ phase }: JobState): boolean {
+  return phase === 'frozen' || phase === 'releasing' || phase === 'released' || phase === 'restoring';
+}
+
+/** No process of the job runs, and none takes a signal. */
+export function standsStill(state: JobState): boolean {
+  return isSuspended(state) || state.phase === 'saving' || state.phase === 'saved';
 }
 
 function isAwake(state: JobState): boolean {

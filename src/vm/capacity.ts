@@ -39,7 +39,8 @@ export async function admitMemory(neededBytes: number, reserveBytes: number): Pr
   );
 }
 
-async function memAvailableBytes(): Promise<number> {
+/** What the host's kernel could still give. */
+export async function memAvailableBytes(): Promise<number> {
   const text = await readFile('/proc/meminfo', 'utf8');
   const kib = /^MemAvailable:\s+(\d+) kB$/m.exec(text)?.[1];
   if (!kib) throw new Error('/proc/meminfo has no MemAvailable');

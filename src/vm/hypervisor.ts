@@ -99,9 +99,17 @@ export class Hypervisor {
     to: string,
     options: { timeoutMs: number; signal: AbortSignal },
   ): Promise<void> {
+    options.signal.throwIfAborted();
+    // libvirt would go on alone, and let nobody else at the machine meanwhile.
+    const abort = () => void this.#libvirt.abortJob(domain).catch(() => undefined);
+    options.signal.addEventListener('abort', abort, { once: true });
     const disks = ['vda', 'vdb'].map((disk) => `<disk name='${disk}' snapshot='no'/>`).join('');
     const xml = `<domainsnapshot><memory snapshot='external' file='${escapeXml(to)}'/><disks>${disks}</disks></domainsnapshot>`;
-    await this.#long.snapshotCreateXml(domain, xml, snapshotFlags.noMetadata, options);
+    try {
+      await this.#long.snapshotCreateXml(domain, xml, snapshotFlags.noMetadata, options);
+    } finally {
+      options.signal.removeEventListener('abort', abort);
+    }
   }
 
   /** Makes the machine of a memory image, standing still. */

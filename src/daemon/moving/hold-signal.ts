@@ -1,5 +1,6 @@
 import { constants } from 'node:os';
 
+import { standsStill } from '../../jobs/transitions.ts';
 import { messageOf } from '../../model/errors.ts';
 import type { Job } from '../job.ts';
 
@@ -8,11 +9,9 @@ import type { Job } from '../job.ts';
  * stands still takes none: what reaches its shims waits, and may be why it goes on.
  */
 export function holdSignal(job: Job, signal: number): 'pass' | 'hold' {
-  const { phase } = job.state;
-  const standsStill = phase === 'frozen' || phase === 'saving' || phase === 'saved';
   const isAmbiguous = job.scheduler.ambiguousSignals.has(signal);
   // CONT changes nothing for a job that runs; before a TERM it goes ahead of it.
-  if (!standsStill && (!isAmbiguous || signal === constants.signals.SIGCONT)) return 'pass';
+  if (!standsStill(job.state) && (!isAmbiguous || signal === constants.signals.SIGCONT)) return 'pass';
   if (isAmbiguous)
     job.dispatch({ type: 'halted', signal }).catch((error: unknown) => job.log.error(messageOf(error)));
   return 'hold';

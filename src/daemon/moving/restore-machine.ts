@@ -36,7 +36,7 @@ export async function restoreMachine(
   checkpoints: Checkpoints,
   job: Job,
   generation: Generation,
-  signal: AbortSignal,
+  { signal, scratch = 'unpack' }: { readonly signal: AbortSignal; readonly scratch?: 'unpack' | 'in-place' },
 ): Promise<void> {
   const { config, hypervisor } = context;
   const { manifest } = generation;
@@ -56,7 +56,7 @@ export async function restoreMachine(
   const totalBytes = manifest.memory.bytes + (manifest.scratch?.packedBytes ?? 0);
   job.progress = { what: 'restoring', totalBytes, doneBytes: 0 };
   try {
-    await takeScratch(context, checkpoints, job, generation, abort);
+    if (scratch === 'unpack') await takeScratch(context, checkpoints, job, generation, abort);
     lap('scratch');
     const xml = retargetXml(manifest.domainXml, placesOf(context, saved, job));
     const restored = hypervisor
@@ -72,7 +72,10 @@ export async function restoreMachine(
     };
     const [outcome, verified] = await Promise.allSettled([
       restored,
-      checkpoints.store.verify(generation, { signal: abort, progress }),
+      checkpoints.store.verify(scratch === 'unpack' ? generation : memoryOf(generation), {
+        signal: abort,
+        progress,
+      }),
     ]);
     // What the image is, counts before what libvirt makes of it.
     if (verified.status === 'rejected') throw verified.reason;
@@ -118,6 +121,18 @@ export async function wakeMachine(
   };
   if (wanted.cpus !== undefined || wanted.memoryBytes !== undefined) await grow(context, job, wanted, signal);
   lap('grow');
+}
+
+/** Tells a restored machine that runs what time it is. Rejects when its agent does not answer. */
+export async function tellAwake({ resources: { guest } }: Job, signal: AbortSignal): Promise<void> {
+  await guest?.up(WAKE_TIMEOUT_MS, signal);
+  await guest?.wake({ timeoutMs: WAKE_TIMEOUT_MS, signal });
+}
+
+/** Without the scratch disk, which is still the one that was packed. */
+function memoryOf(generation: Generation): Generation {
+  const { scratch: _, ...manifest } = generation.manifest;
+  return { ...generation, manifest };
 }
 
 async function takeAddress({ config }: NodeContext, job: Job, saved: MachineFacts): Promise<void> {

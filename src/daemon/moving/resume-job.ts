@@ -83,7 +83,7 @@ export async function goOn(
   const patience = rolledBack ? sleep(context.config.storage.lease * 1000, undefined, { signal }) : undefined;
   // Heard below, unless something else goes wrong before.
   patience?.catch(() => undefined);
-  await restoreMachine(context, checkpoints, job, generation, signal);
+  await restoreMachine(context, checkpoints, job, generation, { signal });
   // Before the scheduler opens the output files of the new run.
   job.kept = await keepOutput(job, manifest.sessions);
   job.cameWith = manifest.sessions;

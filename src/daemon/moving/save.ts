@@ -20,6 +20,7 @@ import type { Node } from '../node.ts';
 import type { Checkpoints } from './checkpoints.ts';
 import { readIntent, writeIntent } from './intents.ts';
 import { describeCheckpoint } from './manifest-of.ts';
+import { mergeSessions } from './merge-sessions.ts';
 import { letShimsGo, type SavedSessions } from './moved-sessions.ts';
 
 /** Bound on one save: a store that takes longer is as good as none. */
@@ -35,7 +36,9 @@ export async function saveMachine(node: Node, job: Job, reason: SaveReason): Pro
     const { checkpoints } = node.context;
     if (!checkpoints) throw new CaddisError('there is no store: set checkpoint.dir in caddis.toml');
     const sessions = await onceForAll(node.config.state_dir, job);
-    const { number, manifest } = await writeCheckpoint(node, checkpoints, job, sessions, reason);
+    const { number, manifest } = job.stored
+      ? await finishStored(checkpoints, job, job.stored, sessions, reason)
+      : await writeCheckpoint(node, checkpoints, job, sessions, reason);
     job.log.info(
       `saved as ${number}: ${formatBytes(manifest.memory.bytes)} of memory, ${formatBytes(manifest.scratch?.packedBytes ?? 0)} of scratch`,
       { ms: Math.round(performance.now() - begun) },
@@ -61,12 +64,45 @@ async function onceForAll(stateDir: string, job: Job): Promise<SavedSessions> {
   return sessions;
 }
 
-async function writeCheckpoint(
+/**
+ * A machine that is in the store already, and did not run since: its images serve again, under a manifest that says how its shims have ended.
+ */
+async function finishStored(
+  { store, custody }: Checkpoints,
+  job: Job,
+  stored: Generation,
+  sessions: SavedSessions,
+  reason: SaveReason,
+): Promise<Generation> {
+  const owner = { ...custody.self, machine: job.machine };
+  const draft = await store.begin(job.key, { owner, expectedBytes: 0 });
+  try {
+    await store.io.link(stored.memoryPath, draft.memoryPath);
+    if (stored.manifest.scratch) await store.io.link(stored.scratchPath, draft.scratchPath);
+    const manifest = {
+      ...stored.manifest,
+      ...mergeSessions(stored.manifest, sessions),
+      ...{ reason, takenAt: new Date().toISOString(), epoch: custody.epochOf(job) },
+    };
+    const generation = await draft.publish(manifest, { confirm: () => custody.confirm(job) });
+    await store
+      .removeGeneration(job.key, stored.number)
+      .catch((error: unknown) => job.log.warn(`checkpoint ${stored.number} stays: ${messageOf(error)}`));
+    return generation;
+  } catch (error) {
+    await draft.abandon().catch(() => undefined);
+    throw error;
+  }
+}
+
+/** Memory and scratch disk of a machine that stands still, as a new checkpoint. Rejects with the reason of `wanted` when that is aborted. */
+export async function writeCheckpoint(
   node: Node,
   checkpoints: Checkpoints,
   job: Job,
   sessions: SavedSessions,
-  reason: SaveReason,
+  reason: SaveReason | 'suspend',
+  wanted?: AbortSignal,
 ): Promise<Generation> {
   const { scratch } = job.resources;
   const domain = domainOf(job);
@@ -80,7 +116,7 @@ async function writeCheckpoint(
   try {
     const domainXml = await hypervisor.restorableXml(domain);
     job.progress = { what: 'saving', totalBytes: expectedBytes, doneBytes: 0 };
-    const signal = AbortSignal.timeout(SAVE_TIMEOUT_MS);
+    const signal = AbortSignal.any([AbortSignal.timeout(SAVE_TIMEOUT_MS), ...(wanted ? [wanted] : [])]);
     const [memory, disk] = await Promise.all([
       writeMemory(node, checkpoints, job, draft, signal),
       scratch === undefined

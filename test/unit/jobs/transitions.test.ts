@@ -164,4 +164,92 @@ describe('the life of a job', () => {
     expect(done.at(-1)).toBe('destroy');
     expect(state.phase).toBe('ending');
   });
+
+  const frozen: JobEvent[] = [...running, { type: 'suspend' }];
+  const released: JobEvent[] = [...frozen, { type: 'release' }, { type: 'written-out' }];
+
+  it('gives the memory of a suspended machine back and keeps its clients', () => {
+    const { state, done } = play(released);
+    expect(done).toEqual(['publish', 'freeze', 'write-out', 'power-off']);
+    expect(state).toMatchObject({ phase: 'released', steps: 1, keepAddress: true });
+  });
+
+  it('releases nothing that runs, or of which it is not known what is meant', () => {
+    expect(play([...running, { type: 'release' }]).state.phase).toBe('running');
+    expect(play([...running, { type: 'halted', signal: 20 }, { type: 'release' }]).state.phase).toBe(
+      'frozen',
+    );
+  });
+
+  it.each<[string, JobEvent, string[]]>([
+    ['a resume', { type: 'resume' }, ['thaw', 'let-signals-go']],
+    ['a signal', { type: 'halted', signal: 15 }, ['ask']],
+    ['a move', { type: 'move' }, ['unpublish', 'save']],
+    ['the end', { type: 'epilog', requeued: false }, ['unpublish', 'end-steps', 'destroy', 'discard']],
+  ])('gives the write up for %s, and what comes of it changes nothing', (_, event, steps) => {
+    const { state, done } = play([...frozen, { type: 'release' }, event]);
+    expect(done.slice(3)).toEqual(steps);
+    expect(transition(state, { type: 'written-out' })).toEqual({ state, steps: [] });
+    expect(transition(state, { type: 'write-out-failed' })).toEqual({ state, steps: [] });
+  });
+
+  it('restores a released machine when it is resumed, and its end is no loss meanwhile', () => {
+    const { state, done } = play([
+      ...released,
+      { type: 'machine-lost', reason: 'destroyed' },
+      { type: 'resume' },
+      { type: 'restored' },
+    ]);
+    expect(done.slice(4)).toEqual(['restore', 'thaw', 'let-signals-go', 'wake']);
+    expect(state).toMatchObject({ phase: 'running', keepAddress: false, lost: undefined });
+  });
+
+  it('restores a released machine for the signal that cancels it', () => {
+    const { done } = play([
+      ...released,
+      { type: 'halted', signal: 15 },
+      { type: 'answered', verdict: 'deliver' },
+      { type: 'restored' },
+    ]);
+    expect(done.slice(4)).toEqual(['ask', 'restore', 'thaw', 'let-signals-go', 'wake']);
+  });
+
+  it('does not restore what is requeued, nor what stays suspended', () => {
+    const asked: JobEvent[] = [...released, { type: 'halted', signal: 15 }];
+    expect(play([...asked, { type: 'answered', verdict: 'requeued' }]).done.slice(4)).toEqual([
+      'ask',
+      'unpublish',
+      'save',
+    ]);
+    expect(play([...asked, { type: 'answered', verdict: 'suspended' }]).state.phase).toBe('released');
+  });
+
+  it('stays frozen when it was suspended again while it was restored', () => {
+    const { state, done } = play([
+      ...released,
+      { type: 'resume' },
+      { type: 'suspend' },
+      { type: 'restored' },
+    ]);
+    expect(state.phase).toBe('frozen');
+    expect(done).not.toContain('thaw');
+  });
+
+  it('sends a job back whose machine cannot be restored here, and gives it up only when that fails', () => {
+    const failed: JobEvent = { type: 'restore-failed', reason: 'no memory', final: false };
+    const { state, done } = play([...released, { type: 'resume' }, failed]);
+    expect(done.at(-1)).toBe('send-back');
+    expect(state.phase).toBe('released');
+    expect(play([{ ...failed, final: true }], state).done).toEqual(['unpublish', 'report-lost', 'end-steps']);
+  });
+
+  it('keeps the address of a released machine that ends, for a checkpoint that may be wanted', () => {
+    expect(play([...released, { type: 'epilog', requeued: false }]).state.keepAddress).toBe(true);
+  });
+
+  it('finds a released machine again', () => {
+    const { state, done } = play([{ type: 'found-released' }, { type: 'step-opened' }, { type: 'resume' }]);
+    expect(done).toEqual(['publish', 'restore']);
+    expect(state).toMatchObject({ phase: 'restoring', steps: 1 });
+  });
 });

@@ -1,0 +1,55 @@
+import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+
+import * as z from 'zod';
+
+/**
+ * What this node knows of a machine that gave its memory back, or was about to: there may be no domain by which a caddisd that is started meanwhile could find it. Written
+ * before the checkpoint is begun, and again with its number before QEMU ends; gone before the machine runs again.
+ */
+const noteSchema = z.strictObject({
+  machine: z.string(),
+  key: z.strictObject({
+    scheduler: z.enum(['slurm', 'gridengine']),
+    jobId: z.string(),
+    task: z.string(),
+  }),
+  /** Of the checkpoint that is the machine; absent while that is written. */
+  number: z.number().int().positive().optional(),
+});
+export type ReleaseNote = z.infer<typeof noteSchema>;
+
+export async function writeReleaseNote(stateDir: string, note: ReleaseNote): Promise<void> {
+  const path = notePath(stateDir, note.machine);
+  await mkdir(join(stateDir, 'released'), { recursive: true, mode: 0o700 });
+  const file = await open(`${path}.new`, 'w', 0o600);
+  try {
+    await file.writeFile(JSON.stringify(note));
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await rename(`${path}.new`, path);
+}
+
+/** Notes that cannot be read were torn by a crash of the node: its machines are gone with it. */
+export async function readReleaseNotes(stateDir: string): Promise<ReleaseNote[]> {
+  const names = await readdir(join(stateDir, 'released')).catch(() => [] as string[]);
+  const notes: ReleaseNote[] = [];
+  for (const name of names) {
+    if (!name.endsWith('.json')) continue;
+    const text = await readFile(join(stateDir, 'released', name), 'utf8').catch(() => '');
+    try {
+      notes.push(noteSchema.parse(JSON.parse(text)));
+    } catch {}
+  }
+  return notes;
+}
+
+export async function removeReleaseNote(stateDir: string, machine: string): Promise<void> {
+  await rm(notePath(stateDir, machine), { force: true });
+}
+
+function notePath(stateDir: string, machine: string): string {
+  return join(stateDir, 'released', `${machine}.json`);
+}
