@@ -36,6 +36,7 @@ export async function saveMachine(node: Node, job: Job, reason: SaveReason): Pro
     if (!checkpoints) throw new CaddisError('there is no store: set checkpoint.dir in caddis.toml');
     const sessions = await onceForAll(node.config.state_dir, job);
     const { number, manifest } = await writeCheckpoint(node, checkpoints, job, sessions, reason);
+    job.savedAs = number;
     job.log.info(
       `saved as ${number}: ${formatBytes(manifest.memory.bytes)} of memory, ${formatBytes(manifest.scratch?.packedBytes ?? 0)} of scratch`,
       { ms: Math.round(performance.now() - begun) },
