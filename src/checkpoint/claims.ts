@@ -7,7 +7,13 @@ import {
   type CurrentClaim,
   claimBytes,
   epochsIn,
+  type GoesOn,
+  goesOnName,
+  marksOf,
+  type Parked,
+  parkedName,
   readCurrent,
+  readGoesOn,
   releaseName,
 } from './claim-file.ts';
 import { ClaimLost } from './errors.ts';
@@ -77,6 +83,24 @@ export class Claims {
   }
 
   /**
+   * Says that the job is saved and does not go on under this claim: whoever comes next may have it at once, and find its machine here for a while. Throws ClaimLost when
+   * somebody has come already.
+   */
+  async park(claim: Claim, parked: Parked): Promise<void> {
+    await this.#mark(claim, parkedName(claim.epoch), parked);
+  }
+
+  /** Says that the job goes on under this claim: for those who wait for it. Throws ClaimLost. */
+  async goesOn(claim: Claim, how: GoesOn): Promise<void> {
+    await this.#mark(claim, goesOnName(claim.epoch), how);
+  }
+
+  /** What the holder of an epoch has said by `goesOn`. */
+  whetherGoesOn(key: JobKey, epoch: number): Promise<GoesOn | undefined> {
+    return readGoesOn(this.#io, jobPlaces(this.#store, key).claims, epoch);
+  }
+
+  /**
    * Whether the claim still counts. Writes and removes a file first: an NFS client may answer from a listing that is a minute old, but not for a directory that it has
    * changed itself.
    */
@@ -108,11 +132,20 @@ export class Claims {
     }
   }
 
+  /** A reader sees the whole mark or none. Not synced: a crash of the node takes with it what the mark speaks of. */
+  async #mark(claim: Claim, name: string, content: object): Promise<void> {
+    if (!(await this.isMine(claim))) throw lost(claim.key, claim.epoch, await this.current(claim.key));
+    const { claims } = jobPlaces(this.#store, claim.key);
+    const unique = join(claims, `.mark-${randomBytes(6).toString('hex')}`);
+    await this.#io.create(unique, Buffer.from(`${JSON.stringify(content)}\n`));
+    await this.#io.rename(unique, join(claims, name));
+  }
+
   /** Old epochs say nothing any more. A slow one that makes a file below this epoch again sees this one when it reads back. */
   async #removeBelow(claims: string, epoch: number): Promise<void> {
     for (const old of await epochsIn(this.#io, claims)) {
       if (old >= epoch) continue;
-      for (const name of [String(old), releaseName(old)])
+      for (const name of [String(old), ...marksOf(old)])
         await this.#io.unlink(join(claims, name)).catch(unless('ENOENT'));
     }
   }

@@ -29,6 +29,7 @@ export function mayTakeOver(question: TakeOverQuestion): TakeOver {
   if (!claim) return { allowed: true, why: 'nobody has claimed it' };
   const { host, bootId, machine } = claim.holder;
   if (claim.released) return { allowed: true, why: `${host} has released it` };
+  if (claim.parked) return { allowed: true, why: `${host} has saved it and let it stand` };
   if (host === self.host) {
     if (bootId !== self.bootId) return { allowed: true, why: 'this node has booted since' };
     if (!question.machineIsHere)

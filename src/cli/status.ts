@@ -48,6 +48,6 @@ function row(machine: MachineStatus): string[] {
 function phaseOf({ phase, link, progress }: MachineStatus): string {
   if (progress)
     return `${progress.what} ${formatBytes(progress.done_bytes)} of ${formatBytes(progress.total_bytes)}`;
-  const standsStill = phase === 'frozen' || phase === 'saving' || phase === 'saved';
+  const standsStill = phase === 'frozen' || phase === 'saving' || phase === 'saved' || phase === 'parked';
   return link === 'up' || standsStill ? phase : `${phase} (no agent)`;
 }

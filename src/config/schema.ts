@@ -35,6 +35,15 @@ export const configSchema = z.strictObject({
     .strictObject({
       uri: z.string().default('qemu:///system'),
       socket: path.default('/run/libvirt/libvirt-sock'),
+      /** How nodes reach each other's libvirtd, for machines that move from one to the other; `{host}` becomes the node's name. */
+      peer_uri: z
+        .string()
+        .regex(/^qemu\+(tls|tcp):\/\/\{host\}(:\d+)?\/system$/, 'must be like "qemu+tls://{host}/system"')
+        .default('qemu+tls://{host}/system'),
+      /** This node's certificate as a client of other nodes' libvirtd, where libvirt itself looks for it. */
+      ca_file: path.default('/etc/pki/CA/cacert.pem'),
+      cert_file: path.default('/etc/pki/libvirt/clientcert.pem'),
+      key_file: path.default('/etc/pki/libvirt/private/clientkey.pem'),
     })
     .prefault({}),
 
@@ -126,6 +135,8 @@ export const configSchema = z.strictObject({
         .default(0),
       /** Seconds that a running job may stand still for a checkpoint; one that would take longer is not taken. */
       max_pause: seconds.default(10),
+      /** Seconds for which a saved machine stays in the memory of the node that its job left, for the job's next start to take it from there; 0 = none. */
+      park: z.number().nonnegative().max(3600).default(60),
       /** Where an image is written first when its machine waits for it: a file system that is fast to sync. */
       staging_dir: path.default('/dev/shm'),
     })

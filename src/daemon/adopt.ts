@@ -56,9 +56,13 @@ export async function adopt(node: Node): Promise<void> {
       identity: await identityOf(facts.request.uid),
       execute: (job, step) => node.execute(job, step),
     });
-    if (checkpoints && facts.request.hosts === 1 && !(await checkpoints.custody.adopt(job))) {
-      job.log.error('another node has claimed this job meanwhile: ending this copy');
+    const custody = facts.request.hosts === 1 ? checkpoints?.custody : undefined;
+    const held = custody ? await custody.adopt(job) : 'ours';
+    if (held !== 'ours') {
+      if (held === 'lost') job.log.error('another node has claimed this job meanwhile: ending this copy');
+      else job.log.info('its machine was parked when caddisd stopped, and is in the store: ending it');
       await hypervisor.destroy(domain);
+      await custody?.release(job);
       continue;
     }
     job.resources.domain = domain;

@@ -9,6 +9,7 @@ import { removeScratch } from '../vm/scratch.ts';
 import type { Job } from './job.ts';
 import { ask, freeze, thaw } from './moving/freeze.ts';
 import { removeIntent } from './moving/intents.ts';
+import { park } from './moving/park.ts';
 import { bringBack, powerOff, sendBack, wakeReleased, writeOut } from './moving/release.ts';
 import { removeReleaseNote } from './moving/release-notes.ts';
 import { saveMachine } from './moving/save.ts';
@@ -58,6 +59,11 @@ export async function execute(node: Node, job: Job, step: JobStep): Promise<JobE
       return sendBack(job, step.reason);
     case 'save':
       return saveMachine(node, job, step.reason);
+    case 'park':
+      return park(node, job);
+    case 'hand-on':
+      await handOn(node, job);
+      return undefined;
     case 'discard':
       node.discardLater(job.key, job.scheduler);
       return undefined;
@@ -117,13 +123,13 @@ async function release(node: Node, job: Job, keepAddress: boolean): Promise<void
   // Last of all: the next host may go on from here.
   await checkpoints?.custody.release(job);
   node.jobs.remove(job);
-  if (keepAddress && node.config.policy.restart_at_once) beginAgain(job);
 }
 
-function beginAgain(job: Job): void {
-  job.scheduler
-    .beginAgain(job.key, AbortSignal.timeout(REPORT_TIMEOUT_MS))
-    .catch((error: unknown) => job.log.warn(`the job starts again later than it could: ${messageOf(error)}`));
+/** What the machine holds, the next incarnation has. */
+async function handOn(node: Node, job: Job): Promise<void> {
+  await giveBack(job, 'the note of a save', removeIntent(node.context.config.state_dir, job.machine));
+  node.context.checkpoints?.custody.forget(job);
+  node.jobs.remove(job);
 }
 
 async function giveBack(job: Job, what: string, done: Promise<void>): Promise<void> {

@@ -4,8 +4,8 @@ import type { Verdict } from '../model/job.ts';
  * The life of one job's machine as a pure function: an event and the state give the next state and the steps to carry out. Only the executor in `daemon/` touches
  * anything; the tests need no machine.
  *
- *   starting -> ready <-> running <-> frozen -> saving -> saved
- *        \         \________\___________\_________\_________\____ ending -> ended
+ *   starting -> ready <-> running <-> frozen -> saving -> saved -> parked
+ *        \         \________\___________\_________\_________\_________\____ ending -> ended
  *         failed (the job goes back to the queue)
  *
  * A suspended machine may give its memory back while its steps' clients wait: frozen -> releasing -> released -> restoring -> ready. While it is `releasing` it is a frozen
@@ -21,6 +21,7 @@ type Phase =
   | 'restoring'
   | 'saving'
   | 'saved'
+  | 'parked'
   | 'ending'
   | 'ended';
 
@@ -80,6 +81,10 @@ export type JobEvent =
   | { readonly type: 'restored' }
   /** `final`: it cannot go on elsewhere either. */
   | { readonly type: 'restore-failed'; readonly reason: string; readonly final: boolean }
+  /** A parked machine has stood long enough, or is in the way. */
+  | { readonly type: 'park-over' }
+  /** The job's next start on this very host goes on with the parked machine. */
+  | { readonly type: 'taken-over' }
   /** The domain stopped, or its agent fell silent for good, and nobody asked for it. */
   | { readonly type: 'machine-lost'; readonly reason: string }
   | { readonly type: 'epilog'; readonly requeued: boolean }
@@ -114,6 +119,10 @@ export type JobStep =
   | { readonly do: 'send-back'; readonly reason: string }
   /** Write the machine into the store, unless it is there, and let its shims end; gives `saved` or `save-failed`. */
   | { readonly do: 'save'; readonly reason: SaveReason }
+  /** Leave the saved machine where it is, frozen, for the job's next start; gives `park-over` where that cannot be. */
+  | { readonly do: 'park' }
+  /** Forget a machine that is another's now. */
+  | { readonly do: 'hand-on' }
   /** Tell the scheduler, which requeues or fails the job. */
   | { readonly do: 'report-lost'; readonly reason: string }
   /** Remove what the store holds of the job, if its scheduler will not run it again. */
@@ -186,8 +195,13 @@ export function transition(before: JobState, event: JobEvent): Transition {
       return restoreFailed(state, event.reason, event.final);
     case 'saved':
       if (state.phase !== 'saving') return stay(state);
-      if (!state.letGo) return stay({ ...state, phase: 'saved' });
+      return state.letGo ? park(state) : stay({ ...state, phase: 'saved' });
+    case 'park-over':
+      if (state.phase !== 'parked') return stay(state);
       return { state: { ...state, phase: 'saved' }, steps: SAVED_END };
+    case 'taken-over':
+      if (state.phase !== 'parked') return stay(state);
+      return { state: { ...state, phase: 'ended', steps: 0 }, steps: [{ do: 'hand-on' }] };
     case 'save-failed':
       if (state.phase !== 'saving') return stay(state);
       // The job starts again from an older checkpoint, or afresh: its shims were told to end.
@@ -205,6 +219,11 @@ export function transition(before: JobState, event: JobEvent): Transition {
         steps: [{ do: 'release', keepAddress: state.phase === 'saved' || state.keepAddress }],
       };
   }
+}
+
+/** The scheduler has let go of the node, and the store has the machine: here it waits for a while for the job's next start. */
+function park(state: JobState): Transition {
+  return { state: { ...state, phase: 'parked' }, steps: [{ do: 'park' }] };
 }
 
 const SAVED_END: readonly JobStep[] = [{ do: 'destroy' }, { do: 'discard' }];
@@ -286,7 +305,10 @@ function epilog(state: JobState, requeued: boolean): Transition {
       // Grid Engine's epilog is not told that the job migrates: whether the checkpoint is wanted is asked when it is there.
       return stay({ ...state, letGo: true });
     case 'saved':
-      return { state: { ...state, letGo: true }, steps: SAVED_END };
+      return state.letGo ? stay(state) : park({ ...state, letGo: true });
+    case 'parked':
+      // Of a run that never came so far as to have a machine.
+      return stay(state);
     case 'ready':
     case 'running':
     case 'frozen':
@@ -314,7 +336,7 @@ function end(state: JobState): Transition {
   };
 }
 
-/** A machine that is lost while it starts is the start's own failure; one that is ending, or is in the store, was meant to go; one that is being saved fails its save. */
+/** A machine that is lost while it starts is the start's own failure; one that is ending, parked or in the store was meant to go; one that is being saved fails its save. */
 function lose(state: JobState, reason: string): Transition {
   switch (state.phase) {
     case 'starting':
@@ -325,6 +347,9 @@ function lose(state: JobState, reason: string): Transition {
     case 'ending':
     case 'ended':
       return stay(state);
+    case 'parked':
+      // It went where the job goes on; or died, and then the store has it.
+      return transition(state, { type: 'park-over' });
     case 'ready':
     case 'running':
     case 'frozen':

@@ -56,6 +56,8 @@ export interface Scheduler {
    * letting the shims go does it.
    */
   requeue(request: JobRequest, signal: AbortSignal): Promise<'by-signal' | 'by-exit'>;
+  /** By which an admin has a job start on one host alone. */
+  readonly placement: Placement;
   /** True where a job that starts again finds its output files empty, unless its user asked to append. */
   readonly truncatesOutput: boolean;
   /** Signals at a shim that may mean that the whole job is suspended, goes on, or goes back to the queue. Empty where the scheduler has methods for that. */
@@ -77,6 +79,18 @@ export interface Scheduler {
   relayRule(argv: readonly string[], env: Readonly<Record<string, string>>): RelayRule;
   /** Directories of the host's spool from which scripts may be carried into the guest. */
   readonly spoolDirs: readonly string[];
+}
+
+/** On which hosts the scheduler may start a task. Texts are the scheduler's own. All reject with CaddisError or SchedulerUnavailable. */
+export interface Placement {
+  /** When `bind` and `restore` are taken: while the task runs, before it is put back; or once it waits, which they wait for until `signal` aborts. */
+  readonly when: 'running' | 'pending';
+  /** Throws CaddisError when the task cannot start on that host, or is there already. */
+  check(request: JobRequest, host: string, signal: AbortSignal): Promise<void>;
+  /** What the scheduler has been told so far. */
+  current(key: JobKey, signal: AbortSignal): Promise<string>;
+  bind(key: JobKey, host: string, before: string, signal: AbortSignal): Promise<void>;
+  restore(key: JobKey, before: string, signal: AbortSignal): Promise<void>;
 }
 
 /** A hook said something we cannot use; `message` names the variable and the value. */

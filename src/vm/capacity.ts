@@ -7,6 +7,15 @@ import { formatBytes, MiB } from '../model/units.ts';
 /** What QEMU itself needs beside the guest's memory; under TCG the translation cache is most of it (facts: "Limits and pressure"). */
 export const QEMU_OVERHEAD_BYTES = { tcg: 256 * MiB, kvm: 96 * MiB } as const;
 
+/** The node has too little memory left for one more machine. */
+class NotEnoughMemory extends NodeUnfit {
+  override name = 'NotEnoughMemory';
+}
+
+export function isNotEnoughMemory(error: unknown): boolean {
+  return error instanceof NotEnoughMemory;
+}
+
 export interface NodeCapacity {
   readonly cpus: number;
   readonly memoryBytes: number;
@@ -27,12 +36,12 @@ export function nodeCapacity(limits: {
 
 /**
  * Whether `neededBytes` more fit on this node now, judged by what the kernel can still give: a machine that is saving or parked holds memory that the scheduler thinks free.
- * Throws NodeUnfit with the figures.
+ * Throws NotEnoughMemory with the figures.
  */
 export async function admitMemory(neededBytes: number, reserveBytes: number): Promise<void> {
   const available = await memAvailableBytes();
   if (available - neededBytes >= reserveBytes) return;
-  throw new NodeUnfit(
+  throw new NotEnoughMemory(
     `not enough memory on this node: ${formatBytes(neededBytes)} needed, ${formatBytes(available)} available, ` +
       `${formatBytes(reserveBytes)} kept for the host (vm.reserve_memory)`,
     { wholeNode: false },

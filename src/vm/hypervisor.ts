@@ -123,6 +123,15 @@ export class Hypervisor {
     return this.#libvirt.lookupByName(name);
   }
 
+  /** A save, snapshot or migration of this machine is under way. */
+  async isBusy(domain: Domain): Promise<boolean> {
+    return (await this.#libvirt.jobStats(domain)).type !== 'none';
+  }
+
+  find(name: string): Promise<Domain> {
+    return this.#libvirt.lookupByName(name);
+  }
+
   versions(): Promise<Versions> {
     return this.#libvirt.version();
   }

@@ -39,6 +39,8 @@ export const machineFacts = z.object({
   runDir: z.string().optional(),
   /** Number of the checkpoint from which this machine goes on. */
   restoredFrom: z.number().optional(),
+  /** The scheduler was told to start the job on this host alone (`caddis migrate --to`); `before`: what it had been told until then. */
+  bound: z.object({ host: z.string(), before: z.string() }).optional(),
   startedAt: z.string(),
   /** True once the prolog has answered: a machine without it was being made when caddisd died. */
   ready: z.boolean(),

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 
+import type { CurrentClaim, Parked } from '../../checkpoint/claim-file.ts';
 import { type Claim, Claims } from '../../checkpoint/claims.ts';
 import { ClaimLost, isClaimLost } from '../../checkpoint/errors.ts';
 import { Heartbeat } from '../../checkpoint/heartbeat.ts';
@@ -19,6 +20,19 @@ const MARGIN_MS = 5_000;
 const RENEW_AFTER_MS = 300;
 /** How often a claim that another node has is looked at. */
 const LOOK_EVERY_MS = 1_000;
+
+/** Where a job is, as its claim says. */
+export interface Whereabouts {
+  readonly epoch: number;
+  readonly host: string;
+  /** How its machine was made, once the job goes on under this claim. */
+  readonly goesOn: string | undefined;
+}
+
+/** A machine that the holder before us has left standing. */
+export interface ParkedElsewhere extends Parked {
+  readonly host: string;
+}
 
 export interface CustodyOptions {
   readonly io: StoreIo;
@@ -42,6 +56,8 @@ export class Custody {
   readonly #heartbeat: Heartbeat;
   readonly #watch: NodeWatch;
   readonly #held = new Map<Job, Claim>();
+  /** Of parked machines: the next holder may have overtaken them. */
+  readonly #parked = new Map<Job, Claim>();
   /** This node, in claims and drafts. */
   readonly self = { host: hostname(), bootId: bootId() };
   #timer: NodeJS.Timeout | undefined;
@@ -95,24 +111,65 @@ export class Custody {
     }
   }
 
-  /** Claims a job that is free. Throws NodeUnfit when another node was quicker. */
-  async take(job: Job): Promise<void> {
-    const { verdict, epoch } = await this.#look(job.key);
+  /** Claims a job that is free. Gives what its holder before has left standing on another node. Throws NodeUnfit when another node was quicker. */
+  async take(job: Job): Promise<ParkedElsewhere | undefined> {
+    const { verdict, claim } = await this.#look(job.key);
     if (!verdict.allowed) throw new NodeUnfit(verdict.why, { wholeNode: false });
-    await this.#acquire(job, epoch).catch((error: unknown) => {
+    await this.#acquire(job, claim?.epoch ?? 0).catch((error: unknown) => {
       throw isClaimLost(error) ? new NodeUnfit(messageOf(error), { wholeNode: false, cause: error }) : error;
     });
+    if (!claim?.parked || claim.holder.host === this.self.host) return undefined;
+    return { ...claim.parked, host: claim.holder.host };
   }
 
-  /** A machine that ran before this caddisd did: its claim is this node's already, unless another node has overtaken it. False then. */
-  async adopt(job: Job): Promise<boolean> {
+  /**
+   * A machine that ran before this caddisd did: its claim is this node's already, unless another node has overtaken it (`lost`). A `parked` one must not run again under
+   * that claim, and is in the store.
+   */
+  async adopt(job: Job): Promise<'ours' | 'lost' | 'parked'> {
     try {
       await this.#acquire(job, -1);
-      return true;
     } catch (error) {
-      if (isClaimLost(error)) return false;
+      if (isClaimLost(error)) return 'lost';
       throw error;
     }
+    return (await this.#claims.current(job.key))?.parked === undefined ? 'ours' : 'parked';
+  }
+
+  /** From here on the job is free for whoever comes next, here or elsewhere. Throws ClaimLost, StoreUnavailable. */
+  async park(job: Job, parked: Parked): Promise<void> {
+    const claim = this.#held.get(job);
+    if (!claim) throw new ClaimLost(`${formatKey(job.key)}: this node does not hold this job`);
+    // No lease is renewed any more, and who overtakes it does what he was invited to.
+    this.#held.delete(job);
+    this.#parked.set(job, claim);
+    await this.#claims.park(claim, parked);
+  }
+
+  /** Whether nobody has come yet for a parked machine. Throws StoreUnavailable. */
+  async isStillParked(job: Job): Promise<boolean> {
+    const claim = this.#parked.get(job);
+    return claim !== undefined && (await this.#claims.current(job.key))?.nonce === claim.nonce;
+  }
+
+  /** Another incarnation here goes on with the machine. */
+  forget(job: Job): void {
+    this.#held.delete(job);
+    this.#parked.delete(job);
+  }
+
+  /** Tells those who wait for a job that it goes on here. */
+  async goesOn(job: Job): Promise<void> {
+    const claim = this.#held.get(job);
+    if (claim) await this.#claims.goesOn(claim, { how: job.bootPath });
+  }
+
+  /** Undefined when nobody has claimed the job. Throws StoreUnavailable. */
+  async whereabouts(key: JobKey): Promise<Whereabouts | undefined> {
+    const claim = await this.#claims.current(key);
+    if (!claim) return undefined;
+    const { epoch, holder } = claim;
+    return { epoch, host: holder.host, goesOn: (await this.#claims.whetherGoesOn(key, epoch))?.how };
   }
 
   /** Throws ClaimLost when another node has the job by now, StoreUnavailable when that is not certain. */
@@ -124,15 +181,15 @@ export class Custody {
 
   /** Lets the next have the job at once. Never throws: a claim that cannot be released now is overtaken after the lease. */
   async release(job: Job): Promise<void> {
-    const claim = this.#held.get(job);
-    this.#held.delete(job);
+    const claim = this.#held.get(job) ?? this.#parked.get(job);
+    this.forget(job);
     if (claim)
       await this.#claims
         .release(claim)
         .catch((error: unknown) => job.log.warn(`the claim could not be released: ${messageOf(error)}`));
   }
 
-  async #look(key: JobKey): Promise<{ verdict: TakeOver; epoch: number }> {
+  async #look(key: JobKey): Promise<{ verdict: TakeOver; claim: CurrentClaim | undefined }> {
     const claim = await this.#claims.current(key);
     const elsewhere = claim !== undefined && claim.holder.host !== this.self.host;
     const verdict = mayTakeOver({
@@ -143,7 +200,7 @@ export class Custody {
       leaseMs: this.#options.leaseMs,
       marginMs: MARGIN_MS,
     });
-    return { verdict, epoch: claim?.epoch ?? 0 };
+    return { verdict, claim };
   }
 
   async #acquire(job: Job, after: number): Promise<void> {

@@ -6,11 +6,12 @@ import type { Manifest } from '../../checkpoint/manifest-schema.ts';
 import { CaddisError, messageOf } from '../../model/errors.ts';
 import type { JobRequest } from '../../model/job.ts';
 import { formatBytes } from '../../model/units.ts';
-import type { Job } from '../job.ts';
+import type { Job, JobResources } from '../job.ts';
 import type { NodeContext } from '../start-machine.ts';
 import { type Checkpoints, targetOf } from './checkpoints.ts';
+import type { ParkedElsewhere } from './custody.ts';
 import { keepOutput, keptBefore } from './kept-output.ts';
-import { restoreMachine, wakeMachine } from './restore-machine.ts';
+import { restoreMachine, thawMachine, wakeMachine } from './restore-machine.ts';
 
 /** Taken when the machine was about to end: nothing of it ran afterwards. */
 const LAST_WORDS = new Set(['requeue', 'migrate', 'suspend']);
@@ -63,6 +64,12 @@ async function demandEnough(job: Job, { manifest }: Generation, signal: AbortSig
   );
 }
 
+/** What the job's last run has left of its machine, beside the checkpoint: on this node, or on another. */
+export interface Left {
+  readonly here: JobResources | undefined;
+  readonly elsewhere: ParkedElsewhere | undefined;
+}
+
 /**
  * Restores a job's machine and lets it go on. Throws CheckpointRefused when the images are not what was saved: then the next older one may serve.
  */
@@ -71,6 +78,7 @@ export async function goOn(
   checkpoints: Checkpoints,
   job: Job,
   generation: Generation,
+  left: Left,
   signal: AbortSignal,
 ): Promise<void> {
   const { manifest } = generation;
@@ -83,7 +91,8 @@ export async function goOn(
   const patience = rolledBack ? sleep(context.config.storage.lease * 1000, undefined, { signal }) : undefined;
   // Heard below, unless something else goes wrong before.
   patience?.catch(() => undefined);
-  await restoreMachine(context, checkpoints, job, generation, { signal });
+  if (left.here) await thawMachine(context, job, generation, left.here);
+  else await restoreMachine(context, checkpoints, job, generation, { parked: left.elsewhere, signal });
   // Before the scheduler opens the output files of the new run.
   job.kept = await keepOutput(job, manifest.sessions);
   job.cameWith = manifest.sessions;

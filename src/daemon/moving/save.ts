@@ -39,6 +39,7 @@ export async function saveMachine(node: Node, job: Job, reason: SaveReason): Pro
     const { number, manifest } = job.stored
       ? await finishStored(checkpoints, job, job.stored, sessions, reason)
       : await writeCheckpoint(node, checkpoints, job, sessions, reason);
+    job.savedAs = number;
     job.log.info(
       `saved as ${number}: ${formatBytes(manifest.memory.bytes)} of memory, ${formatBytes(manifest.scratch?.packedBytes ?? 0)} of scratch`,
       { ms: Math.round(performance.now() - begun) },

@@ -6,8 +6,11 @@ import type { Generation } from '../../checkpoint/generation.ts';
 import { isNodeUnfit, messageOf } from '../../model/errors.ts';
 import { formatKey, type HookCall, type JobRequest } from '../../model/job.ts';
 import type { HookAnswer, Scheduler } from '../../scheduler/scheduler.ts';
+import { isNotEnoughMemory } from '../../vm/capacity.ts';
 import { identityOf } from '../identity.ts';
-import { Job } from '../job.ts';
+import { Job, type JobResources } from '../job.ts';
+import { unbind } from '../moving/binding.ts';
+import type { Checkpoints } from '../moving/checkpoints.ts';
 import { savePeriodically } from '../moving/periodic.ts';
 import { factsOf } from '../moving/restore-machine.ts';
 import { AsksTooLittle, goOn, isRefusedCheckpoint, newestCheckpoint } from '../moving/resume-job.ts';
@@ -60,14 +63,19 @@ async function begin(
     try {
       await checkpoints?.custody.untilFree(request.key, FREE_WAIT_MS, signal);
       generation = checkpoints && (await newestCheckpoint(checkpoints, request, refused, say));
+      const parked = node.jobs.ofKey(request.key).find(({ state }) => state.phase === 'parked');
       job = await register(node, scheduler, request, generation);
-      await checkpoints?.custody.take(job);
-      if (checkpoints && generation) await goOn(node.context, checkpoints, job, generation, signal);
+      const here = parked && (await takeParked(parked, generation));
+      if (here) Object.assign(job.resources, { domain: here.domain, scratch: here.scratch });
+      const elsewhere = await checkpoints?.custody.take(job);
+      if (checkpoints && generation)
+        await goOn(node.context, checkpoints, job, generation, { here, elsewhere }, signal);
       else await startMachine(node.context, job, signal);
       job.facts.ready = true;
       await node.context.hypervisor.setFacts(job.resources.domain ?? missing(), job.facts);
       await job.dispatch({ type: 'machine-ready' });
       savePeriodically(node, job);
+      if (generation) await tellOthers(checkpoints, job);
       job.log.info(
         `machine ready in ${Object.values(job.startMs).reduce((a, b) => a + b, 0)} ms`,
         job.startMs,
@@ -80,6 +88,10 @@ async function begin(
       if (signal.aborted) {
         say(`the start was given up: ${messageOf(signal.reason)}`);
         throw error;
+      }
+      if (isNotEnoughMemory(error) && (await endParked(node))) {
+        say(`${reason}: parked machines give way`);
+        continue;
       }
       if (generation && isRefusedCheckpoint(error, say)) {
         refused.add(generation.number);
@@ -101,6 +113,33 @@ async function begin(
       return noMachine(node, scheduler, request, reason, signal);
     }
   }
+}
+
+/** What a parked machine of this checkpoint holds, if it is still there; one of another checkpoint is ended. */
+async function takeParked(
+  parked: Job,
+  generation: Generation | undefined,
+): Promise<JobResources | undefined> {
+  const fits = parked.state.phase === 'parked' && parked.savedAs === generation?.number;
+  await parked.dispatch({ type: fits ? 'taken-over' : 'park-over' });
+  return fits ? parked.resources : undefined;
+}
+
+/** Parked machines are in the store; true if there were any. */
+async function endParked(node: Node): Promise<boolean> {
+  const parked = node.jobs.all().filter(({ state }) => state.phase === 'parked');
+  await Promise.all(parked.map((job) => job.dispatch({ type: 'park-over' })));
+  return parked.length > 0;
+}
+
+/** Nobody depends on it but those who watch. */
+async function tellOthers(checkpoints: Checkpoints | undefined, job: Job): Promise<void> {
+  await checkpoints?.custody
+    .goesOn(job)
+    .catch((error: unknown) =>
+      job.log.warn(`not noted in the store that the job goes on: ${messageOf(error)}`),
+    );
+  void unbind(job);
 }
 
 /** What the site chose for a job that gets no machine (policy.on_unavailable). What cannot go back to the queue fails with the reason. */
@@ -171,6 +210,7 @@ async function register(
       imageDirectory: dirname(node.context.shape.root),
       runDir: node.config.run_dir,
       acceleration: node.context.acceleration,
+      ...(saved?.bound ? { bound: saved.bound } : {}),
       startedAt: new Date().toISOString(),
       ready: false,
     },

@@ -9,6 +9,7 @@ import { BackOff } from './back-off.ts';
 import { createRunCommand, type RunCommand } from './commands.ts';
 import { complete } from './complete.ts';
 import { setNodeHealth } from './node-health.ts';
+import { gridEnginePlacement } from './placement.ts';
 import { parseQstatJob, parseQstatList } from './qstat.ts';
 import { readEpilog } from './read-epilog.ts';
 import { readProlog } from './read-prolog.ts';
@@ -91,6 +92,7 @@ export function createGridEngine(options: GridEngineOptions): Scheduler {
     },
     movedExitStatus: EXIT_RESCHEDULE,
     requeue: async () => 'by-exit',
+    placement: gridEnginePlacement(host, run),
     truncatesOutput: false,
     // Its suspend, resume and migration methods are hooks of ours; qdel's KILL cannot be caught.
     ambiguousSignals: new Set(),

@@ -9,6 +9,9 @@ export interface QstatJob {
   readonly hard: ReadonlyMap<string, { readonly text: string; readonly value: number }>;
   /** Tasks that are on some host now (running, suspended, in transfer), not those that wait. */
   readonly activeTasks: ReadonlySet<string>;
+  /** Hard `-q` requests. */
+  readonly queues: readonly string[];
+  readonly isArray: boolean;
 }
 
 /** JAT_status bits (sge_jobL.h): 0x80 running, 0x40 transferring. Waiting tasks have neither. */
@@ -17,7 +20,16 @@ const ACTIVE_BITS = 0x80 | 0x40;
 const parser = new XMLParser({
   parseTagValue: false,
   // A list of one looks like no list in XML; JB_ja_tasks uses ulong_sublist in 8.1.9 and element in others.
-  isArray: (name) => ['job_list', 'element', 'qstat_l_requests', 'ulong_sublist', 'ja_task'].includes(name),
+  isArray: (name) =>
+    [
+      'job_list',
+      'element',
+      'qstat_l_requests',
+      'ulong_sublist',
+      'ja_task',
+      'destin_ident_list',
+      'task_id_range',
+    ].includes(name),
 });
 
 const request = z.object({
@@ -33,6 +45,14 @@ const job = z.object({
   JB_job_number: z.string(),
   JB_hard_resource_list: orEmpty(
     z.object({ qstat_l_requests: z.array(request).default([]), element: z.array(request).default([]) }),
+  ),
+  JB_hard_queue_list: orEmpty(
+    z.object({ destin_ident_list: z.array(z.object({ QR_name: z.string() })).default([]) }),
+  ),
+  JB_ja_structure: orEmpty(
+    z.object({
+      task_id_range: z.array(z.object({ RN_min: z.string(), RN_max: z.string() })).default([]),
+    }),
   ),
   JB_ja_tasks: orEmpty(
     z.object({
@@ -72,6 +92,8 @@ export function parseQstatJob(xml: string, jobId: string): QstatJob | undefined 
         { text: r.CE_stringval, value: r.CE_doubleval },
       ]),
     ),
+    queues: found.JB_hard_queue_list?.destin_ident_list.map(({ QR_name }) => QR_name) ?? [],
+    isArray: found.JB_ja_structure?.task_id_range.some(({ RN_min, RN_max }) => RN_min !== RN_max) ?? false,
     activeTasks: new Set(
       [...(tasks?.ulong_sublist ?? []), ...(tasks?.element ?? []), ...(tasks?.ja_task ?? [])]
         .filter(({ JAT_status }) => (JAT_status & ACTIVE_BITS) !== 0)

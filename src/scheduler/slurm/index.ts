@@ -10,6 +10,7 @@ import { askJob, complete } from './complete.ts';
 import { hold } from './hold.ts';
 import { AMBIGUOUS_SIGNALS, meaning } from './meaning.ts';
 import { setNodeHealth } from './node-health.ts';
+import { slurmPlacement } from './placement.ts';
 import { readEpilog } from './read-epilog.ts';
 import { readFacts } from './read-facts.ts';
 import { readProlog } from './read-prolog.ts';
@@ -100,6 +101,7 @@ export function createSlurm(options: SlurmOptions): Scheduler {
         `Slurm does not requeue job ${request.key.jobId}: was it submitted with --no-requeue, or by srun or salloc?`,
       );
     },
+    placement: slurmPlacement(node, run),
     truncatesOutput: true,
     ambiguousSignals: AMBIGUOUS_SIGNALS,
     meaning: (request, number, signal) => meaning(request, number, node, signal, run),

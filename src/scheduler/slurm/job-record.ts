@@ -15,6 +15,8 @@ export interface JobRecord {
   readonly heterogeneous: boolean;
   readonly jobName: string;
   readonly nodes: readonly string[];
+  /** Where it must run, as its user or an admin said; empty: anywhere. */
+  readonly requiredNodes: string;
   readonly memoryBytes: number | undefined;
   /** How the memory was asked for: `--mem=256M`. */
   readonly memorySource: string | undefined;
@@ -45,6 +47,7 @@ export function parseJobRecord(text: string, jobId: string, node: string): JobRe
     // The name may hold blanks: it ends where the next field begins.
     jobName: onlyOne(line, /\sJobName=(.*?) UserId=/g) ?? '',
     nodes: expandHostlist(field('NodeList') ?? '') ?? [],
+    requiredNodes: (field('ReqNodeList') ?? '').replace('(null)', ''),
     ...nodeShare(field, node),
     memorySource: memorySource(field),
     scratchBytes: positive(scaled(field('MinTmpDiskNode'))),

@@ -50,6 +50,29 @@ describe('a claim', () => {
     expect(await claims.isMine(first)).toBe(false);
   });
 
+  it('of a parked machine is its holder’s until the next takes it, who knows where the machine is', async () => {
+    const { io, claims } = await world();
+    const first = await claims.acquire(KEY, HOLDER_A, 0);
+    const parked = { generation: 3, uri: 'qemu+tls://n1/system' };
+    await claims.park(first, parked);
+    expect(await claims.isMine(first)).toBe(true);
+    expect(await claims.current(KEY)).toMatchObject({ epoch: 1, released: false, parked });
+    const second = await claims.acquire(KEY, HOLDER_B, 1);
+    expect(await claims.current(KEY)).toMatchObject({ epoch: 2, parked: undefined });
+    await expect(claims.park(first, parked)).rejects.toThrow(ClaimLost);
+    expect(await claims.whetherGoesOn(KEY, 2)).toBeUndefined();
+    await claims.goesOn(second, { how: 'hand-over' });
+    expect(await claims.whetherGoesOn(KEY, 2)).toEqual({ how: 'hand-over' });
+    expect((await io.readdir(CLAIMS)).sort()).toEqual(['2', '2.goes-on']);
+  });
+
+  it('says nothing by a mark that is torn', async () => {
+    const { io, claims } = await world();
+    await claims.acquire(KEY, HOLDER_A, 0);
+    await io.create(`${CLAIMS}/1.parked`, Buffer.from('{"generation":'));
+    expect(await claims.current(KEY)).toMatchObject({ epoch: 1, parked: undefined });
+  });
+
   it('that was released is not its holder’s any more, and its epoch is not used again', async () => {
     const { claims } = await world();
     const claim = await claims.acquire(KEY, HOLDER_A, 0);

@@ -3,7 +3,8 @@ import { describe, expect, it } from 'vitest';
 import { mayTakeOver, type TakeOverQuestion } from '../../../src/checkpoint/may-take-over.ts';
 
 const holder = { host: 'n1', machine: 'm1', incarnation: '0', bootId: 'boot-1' };
-const claim = { epoch: 3, holder, released: false, nonce: 'x' };
+const claim = { epoch: 3, holder, released: false, parked: undefined, nonce: 'x' };
+const parked = { generation: 7, uri: 'qemu+tls://n1/system' };
 const ask = (change: Partial<TakeOverQuestion>) =>
   mayTakeOver({
     claim,
@@ -20,6 +21,11 @@ describe('a job may be taken over', () => {
   it.each<[string, Partial<TakeOverQuestion>]>([
     ['that nobody has claimed', { claim: undefined }],
     ['whose claim was released', { claim: { ...claim, released: true } }],
+    ['whose holder has parked it', { claim: { ...claim, parked } }],
+    [
+      'that this very node has parked',
+      { claim: { ...claim, parked }, self: { host: 'n1', bootId: 'boot-1' }, machineIsHere: true },
+    ],
     ['whose node has no machines', { node: { kind: 'released', bootId: 'boot-1' } }],
     ['whose node has booted since', { node: { kind: 'alive', stillMs: 0, bootId: 'boot-2' } }],
     ['whose node stands still for lease and margin', { node: still(75_000) }],

@@ -84,6 +84,12 @@ describe('the life of a job', () => {
   });
 
   const running: JobEvent[] = [{ type: 'machine-ready' }, { type: 'step-opened' }];
+  const parking: JobEvent[] = [
+    ...running,
+    { type: 'move' },
+    { type: 'epilog', requeued: false },
+    { type: 'saved' },
+  ];
 
   it('freezes first and asks once, however many shims got the signal', () => {
     const { state, done } = play([
@@ -133,15 +139,19 @@ describe('the life of a job', () => {
       { type: 'halted', signal: 15 },
       { type: 'answered', verdict: 'requeued' },
       ...end,
+      { type: 'park-over' },
       { type: 'destroyed' },
     ]);
-    expect(done).toEqual(['publish', 'freeze', 'ask', 'unpublish', 'save', 'destroy', 'discard', 'release']);
+    expect(done).toEqual([
+      ...['publish', 'freeze', 'ask', 'unpublish', 'save', 'park'],
+      ...['destroy', 'discard', 'release'],
+    ]);
     expect(state.phase).toBe('ended');
   });
 
   it('saves at the epilog what was requeued without a signal that we saw', () => {
     const { done } = play([...running, { type: 'epilog', requeued: true }, { type: 'saved' }]);
-    expect(done).toEqual(['publish', 'freeze', 'unpublish', 'save', 'destroy', 'discard']);
+    expect(done).toEqual(['publish', 'freeze', 'unpublish', 'save', 'park']);
   });
 
   it('moves a suspended machine without thawing it', () => {
@@ -152,11 +162,44 @@ describe('the life of a job', () => {
   it('finishes the save of a job whose epilog comes meanwhile, and then asks whether anybody wants it', () => {
     const { done } = play([...running, { type: 'move' }, { type: 'epilog', requeued: false }]);
     expect(done.at(-1)).toBe('save');
-    expect(
-      play([...running, { type: 'move' }, { type: 'epilog', requeued: false }, { type: 'saved' }]).done.at(
-        -1,
-      ),
-    ).toBe('discard');
+    expect(play(parking).done.at(-1)).toBe('park');
+    expect(play([...parking, { type: 'park-over' }]).done.at(-1)).toBe('discard');
+  });
+
+  it('hands a parked machine on to the next start of its job here, and does not end it', () => {
+    const { state, done } = play([...parking, { type: 'taken-over' }, { type: 'park-over' }]);
+    expect(done.slice(-2)).toEqual(['park', 'hand-on']);
+    expect(state.phase).toBe('ended');
+  });
+
+  it('cleans up after a parked machine that has left, and reports no loss', () => {
+    const { done } = play([
+      ...parking,
+      { type: 'machine-lost', reason: 'migrated' },
+      { type: 'destroyed' },
+      { type: 'taken-over' },
+    ]);
+    expect(done.slice(-4)).toEqual(['park', 'destroy', 'discard', 'release']);
+  });
+
+  it.each<JobEvent>([
+    { type: 'resume' },
+    { type: 'suspend' },
+    { type: 'halted', signal: 18 },
+    { type: 'answered', verdict: 'deliver' },
+    { type: 'move' },
+    { type: 'step-opened' },
+    { type: 'epilog', requeued: true },
+    { type: 'orphaned' },
+    { type: 'machine-ready' },
+  ])('never lets a parked machine run, or end early: $type', (event) => {
+    const parked = play(parking).state;
+    expect(transition(parked, event)).toEqual({ state: parked, steps: [] });
+  });
+
+  it('parks once: an epilog that is told again changes nothing', () => {
+    const over = play([...parking, { type: 'park-over' }]).state;
+    expect(transition(over, { type: 'epilog', requeued: false }).steps).toEqual([]);
   });
 
   it('gives the job back to the queue without state when the save fails', () => {
