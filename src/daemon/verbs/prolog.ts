@@ -11,6 +11,7 @@ import { Job } from '../job.ts';
 import { savePeriodically } from '../moving/periodic.ts';
 import { factsOf } from '../moving/restore-machine.ts';
 import { AsksTooLittle, goOn, isRefusedCheckpoint, newestCheckpoint } from '../moving/resume-job.ts';
+import { bridgeTimeLimit } from '../moving/time-limit.ts';
 import type { Node } from '../node.ts';
 import { machinePlaces } from '../places.ts';
 import { newMachineName, startMachine } from '../start-machine.ts';
@@ -68,6 +69,7 @@ async function begin(
       await node.context.hypervisor.setFacts(job.resources.domain ?? missing(), job.facts);
       await job.dispatch({ type: 'machine-ready' });
       savePeriodically(node, job);
+      bridgeTimeLimit(node, job);
       job.log.info(
         `machine ready in ${Object.values(job.startMs).reduce((a, b) => a + b, 0)} ms`,
         job.startMs,
@@ -172,6 +174,7 @@ async function register(
       runDir: node.config.run_dir,
       acceleration: node.context.acceleration,
       startedAt: new Date().toISOString(),
+      ranBeforeMs: generation?.manifest.totals.ranMs,
       ready: false,
     },
     scheduler,
