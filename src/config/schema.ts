@@ -159,6 +159,27 @@ export const configSchema = z.strictObject({
     })
     .prefault({}),
 
+  time_limit: z
+    .strictObject({
+      /** Save a job shortly before its time limit, and have it go on under the same id. */
+      bridge: z.boolean().default(false),
+      /** Seconds that a job may run in all of its runs together. */
+      cap: z
+        .number()
+        .positive()
+        .max(10 * 365 * 86_400)
+        .optional(),
+      /** Seconds before the limit. */
+      before: seconds.default(60),
+      /** Extend the limit by the time that a job stood still for others, where the scheduler allows it. */
+      extend_for_frozen: z.boolean().default(false),
+    })
+    .refine(({ bridge, cap }) => !bridge || cap !== undefined, {
+      path: ['cap'],
+      message: 'must be set where time_limit.bridge is true: seconds that a job may run in all',
+    })
+    .prefault({}),
+
   policy: z
     .strictObject({
       /** What happens to a job when no machine can be made for it. */

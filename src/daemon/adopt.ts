@@ -18,6 +18,7 @@ import { withdrawUnfinished } from './moving/release.ts';
 import { type ReleaseNote, readReleaseNotes, removeReleaseNote } from './moving/release-notes.ts';
 import { factsOf } from './moving/restore-machine.ts';
 import { cameWith } from './moving/resume-job.ts';
+import { bridgeTimeLimit } from './moving/time-limit.ts';
 import type { Node } from './node.ts';
 import { createPlaces, machinePlaces, recordQemu, sweepPlaces } from './places.ts';
 
@@ -80,6 +81,7 @@ export async function adopt(node: Node): Promise<void> {
     await job.dispatch({ type: 'machine-ready' });
     job.log.info('machine adopted');
     savePeriodically(node, job);
+    bridgeTimeLimit(node, job);
     // Suspended, or in the middle of a save: the scheduler knows.
     if (await hypervisor.isPaused(domain))
       void job
@@ -126,6 +128,7 @@ async function adoptReleased(node: Node, checkpoints: Checkpoints, note: Release
   await job.dispatch({ type: 'found-released' });
   job.log.info('released machine adopted');
   savePeriodically(node, job);
+  bridgeTimeLimit(node, job);
   // The word to go on may have come while no caddisd ran. A scheduler that has methods for it gives it again to nobody: there it is the admin's.
   if (scheduler.ambiguousSignals.size > 0)
     void job

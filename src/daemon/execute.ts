@@ -38,7 +38,7 @@ export async function execute(node: Node, job: Job, step: JobStep): Promise<JobE
       await freeze(node, job);
       return undefined;
     case 'thaw':
-      await thaw(node, job);
+      await thaw(node, job, step.owed);
       return undefined;
     case 'ask':
       return ask(node, job, step.signal);

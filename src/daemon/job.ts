@@ -76,6 +76,8 @@ export class Job {
   frozenSinceMs: number | undefined;
   /** For how long it stood still so far. */
   frozenMs = 0;
+  /** What its time limit does not know of what it stood still for others; below 0: it was given too much. */
+  owedMs = 0;
   /** The checkpoint that is this job's machine as it stands still: nothing of it may run before that is withdrawn. */
   stored: Generation | undefined;
   #state: JobState = INITIAL_STATE;

@@ -58,6 +58,17 @@ export interface Scheduler {
   requeue(request: JobRequest, signal: AbortSignal): Promise<'by-signal' | 'by-exit'>;
   /** By which an admin has a job start on one host alone. */
   readonly placement: Placement;
+  /**
+   * The limit on this run of a job, and what is left of it; undefined: there is none. `startedAtMs`: when its prolog ran, for schedulers that count from there. Throws
+   * SchedulerUnavailable.
+   */
+  timeLeft(
+    request: JobRequest,
+    startedAtMs: number,
+    signal: AbortSignal,
+  ): Promise<{ readonly limitMs: number; readonly leftMs: number } | undefined>;
+  /** Makes this run's limit longer, or shorter, by whole minutes. Throws what its command says. Absent: a limit stands once the job runs. */
+  readonly changeLimit?: (request: JobRequest, minutes: number, signal: AbortSignal) => Promise<void>;
   /** True where a job that starts again finds its output files empty, unless its user asked to append. */
   readonly truncatesOutput: boolean;
   /** Signals at a shim that may mean that the whole job is suspended, goes on, or goes back to the queue. Empty where the scheduler has methods for that. */

@@ -23,6 +23,7 @@ export const machineFacts = z.object({
     queue: z.string(),
     vm: z.enum(['on', 'off']).optional(),
     checkpointMs: z.number().optional(),
+    limitMs: z.number().optional(),
     hosts: z.number().default(1),
     requeueable: z.boolean(),
     jobName: z.string(),
@@ -42,6 +43,8 @@ export const machineFacts = z.object({
   /** The scheduler was told to start the job on this host alone (`caddis migrate --to`); `before`: what it had been told until then. */
   bound: z.object({ host: z.string(), before: z.string() }).optional(),
   startedAt: z.string(),
+  /** For how long the job had run before this start, in milliseconds. */
+  ranBeforeMs: z.number().optional(),
   /** True once the prolog has answered: a machine without it was being made when caddisd died. */
   ready: z.boolean(),
 });

@@ -71,6 +71,7 @@ function mergeTables(base: string, extra: string): string {
     for (const line of (body as string).split('\n').filter(Boolean)) {
       const key = line.split('=')[0]?.trim() as string;
       const table = new RegExp(`(^\\[${name}\\]\\n)((?:[^[].*\\n)*)`, 'm');
+      if (!table.test(text)) text += `[${name}]\n`;
       text = text.replace(table, (_, head: string, rest: string) => {
         const kept = rest.split('\n').filter((old) => old.split('=')[0]?.trim() !== key);
         return `${head}${line}\n${kept.join('\n')}`;

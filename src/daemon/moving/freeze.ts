@@ -3,6 +3,7 @@ import { CaddisError, messageOf } from '../../model/errors.ts';
 import type { Job } from '../job.ts';
 import type { Node } from '../node.ts';
 import { withdraw } from './release.ts';
+import { giveTimeBack } from './time-limit.ts';
 
 /** The scheduler is asked within this time; a cancelled job has its KillWait (30 s by default) for its own clean-up. */
 const ASK_TIMEOUT_MS = 10_000;
@@ -17,13 +18,14 @@ export async function freeze(node: Node, job: Job): Promise<void> {
 }
 
 /** Lets a job go on. Its guest's clock has stood still: it is set as soon as the guest can read it. */
-export async function thaw(node: Node, job: Job): Promise<void> {
+export async function thaw(node: Node, job: Job, owed: boolean): Promise<void> {
   await withdraw(node, job);
   await node.context.hypervisor.resume(domainOf(job));
   job.resources.guest?.awake();
   const frozenMs = job.frozenSinceMs === undefined ? 0 : performance.now() - job.frozenSinceMs;
   job.frozenSinceMs = undefined;
   job.frozenMs += frozenMs;
+  if (owed) void giveTimeBack(node, job, frozenMs);
   job.log.info('thawed', { frozen_ms: Math.round(frozenMs) });
 }
 

@@ -6,6 +6,7 @@ import { machineTypeOf } from '../../vm/retarget.ts';
 import type { Job } from '../job.ts';
 import { type Checkpoints, submitIdentity } from './checkpoints.ts';
 import type { SavedSessions } from './moved-sessions.ts';
+import { ranMs } from './time-limit.ts';
 
 /** The manifest of a checkpoint whose images are written. */
 export function describeCheckpoint(
@@ -48,6 +49,6 @@ export function describeCheckpoint(
     memory: saved.memory,
     ...(saved.disk ? { scratch: saved.disk } : {}),
     ...saved.sessions,
-    totals: { frozenMs: job.frozenMs, ranMs: Math.max(0, Date.now() - Date.parse(job.facts.startedAt)) },
+    totals: { frozenMs: job.frozenMs, ranMs: ranMs(job) },
   };
 }

@@ -2,7 +2,8 @@ import type { StartDocument } from '../../guest/protocol/start-document.ts';
 import { startOfStep } from '../../guest/protocol/start-document.ts';
 import { stepSessionId } from '../../guest/sessions/session-id.ts';
 import type { StepOrigin } from '../../guest/sessions/step.ts';
-import { CaddisError } from '../../model/errors.ts';
+import { standsStill } from '../../jobs/transitions.ts';
+import { CaddisError, messageOf } from '../../model/errors.ts';
 import type { Identity } from '../../model/identity.ts';
 import type { HookCall, StepPlan } from '../../model/job.ts';
 import type { Guest } from '../guest.ts';
@@ -21,6 +22,7 @@ export async function exec(job: Job, call: HookCall, client: HookClient): Promis
     job.shims.set(session, call);
     job.cameWith = job.cameWith.filter((saved) => saved.session !== `${session}`);
     guest.attachStep(session, job.scheduler.readStep(call).name, client.peer);
+    askAgain(job);
     return;
   }
   const said = job.scheduler.readStep(call);
@@ -36,6 +38,12 @@ export async function exec(job: Job, call: HookCall, client: HookClient): Promis
   job.given.set(id, schedulerVariables(plan.env));
   guest.openStep(id, plan.name, stepStart(job, plan, call, job.identity, files), client.peer, origin);
   job.log.debug(`step ${plan.name} is session ${id}`, { pid: call.pid });
+}
+
+/** A signal that reached a client of a job that stands still while its connection was broken is told to nobody: it may have been the word to go on. */
+function askAgain(job: Job): void {
+  if (!standsStill(job.state) || job.scheduler.ambiguousSignals.size === 0) return;
+  job.dispatch({ type: 'halted', signal: 0 }).catch((error: unknown) => job.log.error(messageOf(error)));
 }
 
 /** A shell for the admin or the job's owner, beside whatever runs. */

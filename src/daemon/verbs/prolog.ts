@@ -14,6 +14,7 @@ import type { Checkpoints } from '../moving/checkpoints.ts';
 import { savePeriodically } from '../moving/periodic.ts';
 import { factsOf } from '../moving/restore-machine.ts';
 import { AsksTooLittle, goOn, isRefusedCheckpoint, newestCheckpoint } from '../moving/resume-job.ts';
+import { bridgeTimeLimit } from '../moving/time-limit.ts';
 import type { Node } from '../node.ts';
 import { machinePlaces } from '../places.ts';
 import { newMachineName, startMachine } from '../start-machine.ts';
@@ -76,6 +77,7 @@ async function begin(
       await job.dispatch({ type: 'machine-ready' });
       savePeriodically(node, job);
       if (generation) await tellOthers(checkpoints, job);
+      bridgeTimeLimit(node, job);
       job.log.info(
         `machine ready in ${Object.values(job.startMs).reduce((a, b) => a + b, 0)} ms`,
         job.startMs,
@@ -212,6 +214,7 @@ async function register(
       acceleration: node.context.acceleration,
       ...(saved?.bound ? { bound: saved.bound } : {}),
       startedAt: new Date().toISOString(),
+      ranBeforeMs: generation?.manifest.totals.ranMs,
       ready: false,
     },
     scheduler,

@@ -40,6 +40,7 @@ void stdio_opened(struct stdio *s, uint64_t session, int come_back, int resumes)
 	if (s->state == STDIO_ENDED)
 		return;
 	s->awaits_resume = resumes;
+	s->attach_sent = 0;
 	s->want_attach = come_back && !resumes;
 	s->state = come_back || resumes ? STDIO_ATTACHING : STDIO_FLOWING;
 }
@@ -49,6 +50,7 @@ void stdio_disconnected(struct stdio *s)
 	if (s->state == STDIO_NEW || s->state == STDIO_ENDED)
 		return;
 	s->state = STDIO_ATTACHING;
+	s->attach_sent = 0;
 	s->want_attach = 0; /* not before the new connection's OPENED */
 	s->moving = s->moved = 0; /* it will be said again */
 	if (!stdio_complete(s))
@@ -327,8 +329,10 @@ static void send_attach(struct stdio *s)
 
 	put64(b + 8, s->out[0].ring.base);
 	put64(b + 16, s->out[1].ring.base);
-	if (say(s, F_ATTACH, STREAM_NONE, 0, 0, b, sizeof b))
+	if (say(s, F_ATTACH, STREAM_NONE, 0, 0, b, sizeof b)) {
 		s->want_attach = 0;
+		s->attach_sent = 1;
+	}
 }
 
 int stdio_complete(const struct stdio *s)
@@ -364,6 +368,9 @@ void stdio_work(struct stdio *s, const struct pollset *set)
 	}
 	if (s->want_attach)
 		send_attach(s);
+	/* They may be why a machine that is away is brought back: whoever routes keeps them until there is one. */
+	if (s->state == STDIO_ATTACHING && s->attach_sent)
+		send_signals(s);
 	if (s->state == STDIO_FLOWING) {
 		send_signals(s);
 		if (s->want_size)

@@ -45,7 +45,7 @@ struct stdio {
 	struct stdio_host host;
 	uint64_t session;
 	enum stdio_state state;
-	int tty, want_attach, background, ack_sent;
+	int tty, want_attach, attach_sent, background, ack_sent;
 	int awaits_resume, resumed; /* it comes from another host */
 	int moving, moved; /* it goes to another host; the answer is queued */
 	int move_status; /* what this process then ends with */

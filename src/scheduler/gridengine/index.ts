@@ -93,6 +93,9 @@ export function createGridEngine(options: GridEngineOptions): Scheduler {
     movedExitStatus: EXIT_RESCHEDULE,
     requeue: async () => 'by-exit',
     placement: gridEnginePlacement(host, run),
+    // qalter changes no limit of a job that runs; sge_execd counts from the prolog.
+    timeLeft: async ({ limitMs }, startedAtMs) =>
+      limitMs === undefined ? undefined : { limitMs, leftMs: startedAtMs + limitMs - Date.now() },
     truncatesOutput: false,
     // Its suspend, resume and migration methods are hooks of ours; qdel's KILL cannot be caught.
     ambiguousSignals: new Set(),

@@ -102,6 +102,17 @@ export function createSlurm(options: SlurmOptions): Scheduler {
       );
     },
     placement: slurmPlacement(node, run),
+    async timeLeft(request, _startedAtMs, signal) {
+      const record = await askJob(request.key, node, signal, run);
+      if (record?.limitMs === undefined || record.ranMs === undefined) return undefined;
+      return { limitMs: record.limitMs, leftMs: record.limitMs - record.ranMs };
+    },
+    async changeLimit(request, minutes, signal) {
+      const record = await askJob(request.key, node, signal, run);
+      if (!record) return;
+      const by = `${minutes < 0 ? '-' : '+'}${Math.abs(minutes)}`;
+      await run(['scontrol', 'update', `jobid=${record.taskName}`, `TimeLimit=${by}`], signal);
+    },
     truncatesOutput: true,
     ambiguousSignals: AMBIGUOUS_SIGNALS,
     meaning: (request, number, signal) => meaning(request, number, node, signal, run),

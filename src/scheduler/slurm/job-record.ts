@@ -9,6 +9,9 @@ export interface JobRecord {
   readonly reason: string;
   readonly restarts: number;
   readonly requeueable: boolean;
+  /** Of this run, in milliseconds; undefined: none. What it was suspended does not count as run. */
+  readonly limitMs: number | undefined;
+  readonly ranMs: number | undefined;
   /** It is being preempted, and has a grace time (PreemptMode, GraceTime) until it is put back. */
   readonly preempted: boolean;
   /** One component of several that run together. */
@@ -42,6 +45,8 @@ export function parseJobRecord(text: string, jobId: string, node: string): JobRe
     reason: field('Reason') ?? '',
     restarts: Number(field('Restarts') ?? 0),
     requeueable: field('Requeue') === '1' && field('BatchFlag') === '1',
+    limitMs: duration(field('TimeLimit')),
+    ranMs: duration(field('RunTime')),
     preempted: !['None', undefined].includes(field('PreemptTime')),
     heterogeneous: /^JobId=\d+ HetJobId=\d+ /.test(line),
     // The name may hold blanks: it ends where the next field begins.
@@ -87,6 +92,19 @@ function scaled(text: string | undefined): number | undefined {
   if (!match) return undefined;
   const power = 'KMGTP'.indexOf(match[2] || 'M');
   return Math.round(Number(match[1]) * 1024 ** (power + 1));
+}
+
+/** `1-02:03:04` in milliseconds; undefined for UNLIMITED and what is not said. */
+function duration(text: string | undefined): number | undefined {
+  const match = /^(?:(\d+)-)?(\d+):(\d\d):(\d\d)$/.exec(text ?? '');
+  if (!match) return undefined;
+  const [days, hours, minutes, seconds] = match.slice(1).map((part) => Number(part ?? 0)) as [
+    number,
+    number,
+    number,
+    number,
+  ];
+  return (((days * 24 + hours) * 60 + minutes) * 60 + seconds) * 1000;
 }
 
 function positive(value: number | undefined): number | undefined {

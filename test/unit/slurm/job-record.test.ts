@@ -14,6 +14,8 @@ describe('parseJobRecord', () => {
       reason: 'None',
       restarts: 0,
       requeueable: true,
+      limitMs: undefined,
+      ranMs: 2000,
       preempted: false,
       heterogeneous: false,
       jobName: 'my job name',
@@ -23,6 +25,13 @@ describe('parseJobRecord', () => {
       cpus: 2,
       scratchBytes: 2048 * MiB,
     });
+  });
+
+  it('reads a time limit, with and without days', () => {
+    const limited = (text: string) =>
+      printed('show-job-batch').replace(/ TimeLimit=\S+/, ` TimeLimit=${text}`);
+    expect(parseJobRecord(limited('00:01:00'), '38', 'n1')?.limitMs).toBe(60_000);
+    expect(parseJobRecord(limited('1-02:03:04'), '38', 'n1')?.limitMs).toBe(93_784_000);
   });
 
   it('gives no share of a node that the job is not on', () => {
