@@ -73,6 +73,8 @@ export class Job {
     | undefined;
   /** Monotonic; while the machine stands still. */
   frozenSinceMs: number | undefined;
+  /** Monotonic; when it was frozen to leave this node. */
+  leftSinceMs: number | undefined;
   /** For how long it stood still so far. */
   frozenMs = 0;
   #state: JobState = INITIAL_STATE;

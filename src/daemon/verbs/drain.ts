@@ -1,6 +1,6 @@
 import { messageOf } from '../../model/errors.ts';
 import type { Node } from '../node.ts';
-import { migrate } from './control.ts';
+import { migrate } from './migrate.ts';
 
 /**
  * Takes this node out of service and has every job leave it with its state. What cannot be moved (interactive jobs, several hosts) runs on to its end; the caller sees by
