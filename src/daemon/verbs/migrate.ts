@@ -4,7 +4,7 @@ import { CaddisError, messageOf } from '../../model/errors.ts';
 import { formatKey } from '../../model/job.ts';
 import type { MigrationNews } from '../../model/status.ts';
 import type { Job } from '../job.ts';
-import { bindTo } from '../moving/binding.ts';
+import { bindAsNoted, noteBinding } from '../moving/binding.ts';
 import type { Node } from '../node.ts';
 import { refuseUnsavable } from './refuse-unsavable.ts';
 
@@ -22,16 +22,35 @@ export async function migrate(node: Node, job: Job, to?: string): Promise<void> 
     throw new CaddisError(
       'this job cannot be moved: it is interactive, or its user asked that it never runs twice',
     );
-  const { placement } = job.scheduler;
-  if (to !== undefined) {
-    await placement.check(job.request, to, AbortSignal.timeout(REQUEUE_TIMEOUT_MS));
-    if (placement.when === 'running') await bindTo(job, to);
-  }
-  const how = await job.scheduler.requeue(job.request, AbortSignal.timeout(REQUEUE_TIMEOUT_MS));
-  if (to !== undefined && placement.when === 'pending') await bindTo(job, to);
+  const how = to === undefined ? await requeue(job) : await requeueTo(job, to);
   // Its answer does not wait for the save.
   if (how === 'by-exit')
     job.dispatch({ type: 'move' }).catch((error: unknown) => job.log.error(messageOf(error)));
+}
+
+function requeue({ scheduler, request }: Job): Promise<'by-signal' | 'by-exit'> {
+  return scheduler.requeue(request, AbortSignal.timeout(REQUEUE_TIMEOUT_MS));
+}
+
+async function requeueTo(job: Job, host: string): Promise<'by-signal' | 'by-exit'> {
+  const { placement } = job.scheduler;
+  const before = job.facts.bound;
+  const signal = AbortSignal.timeout(REQUEUE_TIMEOUT_MS);
+  await placement.check(job.request, host, signal);
+  await noteBinding(job, host, signal);
+  try {
+    if (placement.when === 'running') await bindAsNoted(job);
+    // Taken for bound from here on: its save may begin before its scheduler takes the binding.
+    else job.binding = Promise.resolve();
+    const how = await requeue(job);
+    if (placement.when === 'pending') await bindAsNoted(job);
+    return how;
+  } catch (error) {
+    job.binding = undefined;
+    if (before) job.facts.bound = before;
+    else delete job.facts.bound;
+    throw error;
+  }
 }
 
 /** Tells how a job that was put back gets on, until it goes on somewhere. Throws CaddisError when it does not within `waitMs`. */
