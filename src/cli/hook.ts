@@ -18,13 +18,19 @@ export function hookClient(): string {
   return existsSync(built) ? built : '/usr/sbin/caddis-hook';
 }
 
-/** Asks caddisd one thing through its root socket and returns what it prints. Throws CaddisError with its message. */
-export async function askDaemon(verb: string, args: readonly string[] = []): Promise<string> {
-  const result = await execa(hookClient(), ['--connect-timeout', '2', verb, ...args], {
+/** Asks caddisd one thing through its root socket and returns what it prints; `onLine` hears it as it comes. Throws CaddisError with its message. */
+export async function askDaemon(
+  verb: string,
+  args: readonly string[] = [],
+  { onLine, timeoutMs = ANSWER_MS }: { onLine?: (line: string) => void; timeoutMs?: number } = {},
+): Promise<string> {
+  const asking = execa(hookClient(), ['--connect-timeout', '2', verb, ...args], {
     reject: false,
-    timeout: ANSWER_MS,
+    timeout: timeoutMs,
     stdin: 'ignore',
   });
+  if (onLine) for await (const line of asking.iterable()) onLine(line);
+  const result = await asking;
   if (result.exitCode === 0) return result.stdout;
   if (result.exitCode === UNREACHABLE)
     throw new CaddisError(

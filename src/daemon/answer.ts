@@ -5,11 +5,12 @@ import type { HookClient, HookSocket } from './hook-server.ts';
 import { identityOf } from './identity.ts';
 import type { Job } from './job.ts';
 import type { Node } from './node.ts';
-import { checkpoint, control, isControlVerb, migrate } from './verbs/control.ts';
+import { checkpoint, control, isControlVerb } from './verbs/control.ts';
 import { drain, undrain } from './verbs/drain.ts';
 import { epilog } from './verbs/epilog.ts';
 import { exec, shell } from './verbs/exec.ts';
 import { facts } from './verbs/facts.ts';
+import { follow, migrate } from './verbs/migrate.ts';
 import { prolog } from './verbs/prolog.ts';
 import { status } from './verbs/status.ts';
 
@@ -33,7 +34,8 @@ export async function answer(
   }
   if (isControlVerb(call.verb)) {
     const one = jobNamed(node, call.args[0]);
-    await (call.verb === 'migrate' ? migrate(node, one) : control(node, one, call.verb));
+    if (call.verb === 'migrate') await migrateAndFollow(node, one, call, client);
+    else await control(node, one, call.verb);
     return client.exit(0);
   }
   if (call.verb === 'checkpoint') {
@@ -57,6 +59,18 @@ export async function answer(
   if (!said) return client.peer.close('caddisd is stopping');
   if (said.stderr) client.stderr(said.stderr);
   client.exit(said.exitCode);
+}
+
+/** `migrate JOB [HOST|-] [SECONDS]`: 0 = not to wait for it. News are one JSON object a line. */
+async function migrateAndFollow(node: Node, job: Job, call: HookCall, client: HookClient): Promise<void> {
+  const [, to = '-', seconds = '0'] = call.args;
+  await migrate(node, job, to === '-' ? undefined : to);
+  if (Number(seconds) > 0)
+    await follow(node, job, {
+      waitMs: Number(seconds) * 1000,
+      signal: client.signal,
+      tell: (news) => client.stdout(`${JSON.stringify(news)}\n`),
+    });
 }
 
 async function answerStep(node: Node, job: Job, call: HookCall, client: HookClient): Promise<void> {

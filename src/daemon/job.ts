@@ -74,6 +74,8 @@ export class Job {
     | undefined;
   /** Monotonic; while the machine stands still. */
   frozenSinceMs: number | undefined;
+  /** Monotonic; when it was frozen to leave this node. */
+  leftSinceMs: number | undefined;
   /** For how long it stood still so far. */
   frozenMs = 0;
   /** What its time limit does not know of what it stood still for others; below 0: it was given too much. */

@@ -1,3 +1,15 @@
+/** A line of what `caddis migrate` is told, the last of which is what its `--json` prints. */
+export interface MigrationNews {
+  readonly job: string;
+  /** Of the machine on the node that the job leaves; `goes-on` at the end. */
+  readonly state: string;
+  readonly host?: string;
+  /** `thaw`, `hand-over` or `restore`. */
+  readonly how?: string;
+  /** From the freeze until the job was seen to go on. */
+  readonly stood_still_ms?: number;
+}
+
 /** What `caddis status --json` prints, as caddisd answers it. Field names are part of the interface: snake_case, units in the names. */
 export interface NodeStatus {
   readonly host: string;

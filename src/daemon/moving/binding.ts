@@ -1,4 +1,5 @@
 import { messageOf } from '../../model/errors.ts';
+import type { MachineFacts } from '../../vm/metadata.ts';
 import type { Job } from '../job.ts';
 import type { Node } from '../node.ts';
 
@@ -6,17 +7,29 @@ import type { Node } from '../node.ts';
 const BIND_TIMEOUT_MS = 120_000;
 const AGAIN_TIMEOUT_MS = 30_000;
 
-/** Binds a job's next start to a host, at the time when its scheduler takes that. Resolves at once where the scheduler takes it only later: `startAgain` waits for it. */
-export async function bindTo(job: Job, host: string): Promise<void> {
-  const { placement } = job.scheduler;
-  const signal = AbortSignal.timeout(BIND_TIMEOUT_MS);
-  const before = job.facts.bound?.before ?? (await placement.current(job.key, signal));
+/** Notes that a job's next start will be bound to a host, and what its scheduler had been told before: to be called before anything of it is saved. */
+export async function noteBinding(job: Job, host: string, signal: AbortSignal): Promise<void> {
+  const before = job.facts.bound?.before ?? (await job.scheduler.placement.current(job.key, signal));
   job.facts.bound = { host, before };
-  const bound = placement.bind(job.key, host, before, signal);
-  if (placement.when === 'running') return bound;
-  job.binding = bound.catch((error: unknown) => {
+}
+
+/** Binds the job as was noted. Resolves at once where its scheduler takes that only later: `startAgain` waits for it. */
+export async function bindAsNoted(job: Job): Promise<void> {
+  const { placement } = job.scheduler;
+  const { bound } = job.facts;
+  if (!bound) return;
+  const { host, before } = bound;
+  const work = placement.bind(job.key, host, before, AbortSignal.timeout(BIND_TIMEOUT_MS));
+  if (placement.when === 'running') await work;
+  job.binding = work.catch((error: unknown) => {
     job.log.warn(`the job is not bound to ${host}: ${messageOf(error)}`);
   });
+}
+
+/** What the next start has to know: a job that leaves unbound is set free on its way. */
+export function factsToTake(job: Job): MachineFacts {
+  const { bound, ...facts } = job.facts;
+  return bound && job.binding !== undefined ? { ...facts, bound } : facts;
 }
 
 /** Spares a job whose state was saved its scheduler's wait, once it is bound, or free again, as it should be. */

@@ -4,9 +4,12 @@ import type { HashedFile } from '../../checkpoint/hash.ts';
 import type { Manifest, ScratchImage } from '../../checkpoint/manifest-schema.ts';
 import { machineTypeOf } from '../../vm/retarget.ts';
 import type { Job } from '../job.ts';
+import { factsToTake } from './binding.ts';
 import { type Checkpoints, submitIdentity } from './checkpoints.ts';
 import type { SavedSessions } from './moved-sessions.ts';
 import { ranMs } from './time-limit.ts';
+
+const LEAVING: ReadonlySet<Manifest['reason']> = new Set(['requeue', 'migrate']);
 
 /** The manifest of a checkpoint whose images are written. */
 export function describeCheckpoint(
@@ -43,7 +46,7 @@ export function describeCheckpoint(
     qemuVersion: identity.qemuVersion,
     libvirtVersion: identity.libvirtVersion,
     domainXml: saved.domainXml,
-    facts: job.facts,
+    facts: LEAVING.has(saved.reason) ? factsToTake(job) : job.facts,
     sizes: { cpus, memoryBytes, pluggedBytes, totalBytes, idleLossBytes },
     settled: saved.settled,
     memory: saved.memory,

@@ -33,6 +33,7 @@ const SAVE_TIMEOUT_MS = 30 * 60_000;
 export async function saveMachine(node: Node, job: Job, reason: SaveReason): Promise<JobEvent> {
   const begun = performance.now();
   try {
+    job.leftSinceMs = job.frozenSinceMs;
     const { checkpoints } = node.context;
     if (!checkpoints) throw new CaddisError('there is no store: set checkpoint.dir in caddis.toml');
     const sessions = await onceForAll(node.config.state_dir, job);

@@ -1,11 +1,8 @@
-import { CaddisError } from '../../model/errors.ts';
 import type { HookAnswer } from '../../scheduler/scheduler.ts';
 import type { Job } from '../job.ts';
-import { whyNotSaved } from '../moving/freeze.ts';
 import { snapshot } from '../moving/snapshot.ts';
 import type { Node } from '../node.ts';
-
-const REQUEUE_TIMEOUT_MS = 30_000;
+import { refuseUnsavable } from './refuse-unsavable.ts';
 
 export type ControlVerb = 'suspend' | 'resume' | 'migrate';
 
@@ -35,21 +32,4 @@ export async function checkpoint(node: Node, job: Job): Promise<HookAnswer> {
   refuseUnsavable(node, job);
   await snapshot(node, job, 'admin');
   return { exitCode: 0 };
-}
-
-/** What an admin asks for: the job goes back to the queue by its scheduler's own means, and its machine is saved on the way. */
-export async function migrate(node: Node, job: Job): Promise<HookAnswer> {
-  refuseUnsavable(node, job);
-  if (!job.request.requeueable)
-    throw new CaddisError(
-      'this job cannot be moved: it is interactive, or its user asked that it never runs twice',
-    );
-  const how = await job.scheduler.requeue(job.request, AbortSignal.timeout(REQUEUE_TIMEOUT_MS));
-  if (how === 'by-exit') await job.dispatch({ type: 'move' });
-  return { exitCode: 0 };
-}
-
-function refuseUnsavable(node: Node, job: Job): void {
-  const obstacle = whyNotSaved(node, job);
-  if (obstacle !== undefined) throw new CaddisError(`this job cannot be moved with its state: ${obstacle}`);
 }

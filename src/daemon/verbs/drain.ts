@@ -1,6 +1,6 @@
 import { messageOf } from '../../model/errors.ts';
 import type { Node } from '../node.ts';
-import { migrate } from './control.ts';
+import { migrate } from './migrate.ts';
 
 /** Phases from which a job can be sent back to the queue. */
 const LEAVES = new Set(['ready', 'running', 'frozen', 'releasing', 'released']);

@@ -138,6 +138,38 @@ export async function moveTo(lab: Lab, job: Counting, from: LabHost, to: LabHost
   await untilOn(to, job, 'running');
 }
 
+/** Takes the job off its node and keeps it waiting until its machine is parked; the returned function lets it start on `to`. */
+export async function park(
+  lab: Lab,
+  job: Counting,
+  from: LabHost,
+  to: LabHost,
+): Promise<() => Promise<void>> {
+  const root = (...command: string[]) => must(asUser(lab, command, { user: 'root' }));
+  if (job.system === 'slurm') {
+    await root('scontrol', 'requeuehold', job.id);
+    await untilOn(from, job, 'parked');
+    return async () => {
+      await root('scontrol', 'update', `jobid=${job.id}`, `reqnodelist=${to.name}`);
+      await root('scontrol', 'release', job.id);
+      await root('scontrol', 'update', `jobid=${job.id}`, 'StartTime=now');
+    };
+  }
+  await root('qmod', '-d', 'move.q');
+  try {
+    await root('qmod', '-sj', job.id);
+    await untilOn(from, job, 'parked');
+  } catch (error) {
+    await root('qmod', '-e', 'move.q');
+    throw error;
+  }
+  return async () => {
+    await root('qmod', '-e', `move.q@${to.name}`);
+    await untilOn(to, job, 'running');
+    await root('qmod', '-e', 'move.q');
+  };
+}
+
 async function must(command: Promise<{ stdout: string; stderr: string; exitCode: number }>): Promise<string> {
   const { stdout, stderr, exitCode } = await command;
   if (exitCode !== 0) throw new Error(`ended with ${exitCode}: ${stdout}${stderr}`);

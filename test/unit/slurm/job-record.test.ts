@@ -20,6 +20,7 @@ describe('parseJobRecord', () => {
       heterogeneous: false,
       jobName: 'my job name',
       nodes: ['n1'],
+      requiredNodes: '',
       memoryBytes: 400 * MiB,
       memorySource: '--mem-per-cpu=200M',
       cpus: 2,
