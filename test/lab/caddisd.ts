@@ -31,15 +31,20 @@ export const caddisd: LabCaddisd = {
   },
 };
 
-/** Starts caddisd on one host; returns when its root socket answers. `extra` is more TOML, for tests of single settings. */
-export async function startOn(lab: Lab, host: LabHost, extra = ''): Promise<void> {
+/** Starts caddisd on one host; returns when its root socket answers. `extra` is more TOML, for tests of single settings; `env` goes on top of this process's. */
+export async function startOn(
+  lab: Lab,
+  host: LabHost,
+  extra = '',
+  env: Record<string, string> = {},
+): Promise<void> {
   const path = configPath(lab, host);
   const scratch = join(lab.paths.root, 'scratch', host.name);
   await mkdir(scratch, { recursive: true });
   // As caddisd makes it where it is not there yet: nobody lists the names of others' machines.
   await chmod(scratch, 0o711);
   await writeFile(path, mergeTables(configText(lab, host), extra));
-  await startDaemon(host, NAME, [process.execPath, BUNDLE, '--config', path]);
+  await startDaemon(host, NAME, [process.execPath, BUNDLE, '--config', path], { env });
   await untilReady(host, NAME, () => answers(host), 30_000);
 }
 
