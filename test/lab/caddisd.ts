@@ -43,6 +43,7 @@ export async function startOn(
   await mkdir(scratch, { recursive: true });
   // As caddisd makes it where it is not there yet: nobody lists the names of others' machines.
   await chmod(scratch, 0o711);
+  await mkdir(stagingOf(host), { recursive: true, mode: 0o700 });
   await writeFile(path, mergeTables(configText(lab, host), extra));
   await startDaemon(host, NAME, [process.execPath, BUNDLE, '--config', path], { env });
   await untilReady(host, NAME, () => answers(host), 30_000);
@@ -58,6 +59,11 @@ export async function stopOn(host: LabHost, signal: 'TERM' | 'KILL' = 'TERM'): P
 
 function configPath(lab: Lab, host: LabHost): string {
   return join(lab.paths.run, `${host.name}-caddis.toml`);
+}
+
+/** In memory, and each node's own: caddisd removes what it finds there of machines that it does not have. */
+function stagingOf(host: LabHost): string {
+  return `/dev/shm/caddis-lab-${host.name}`;
 }
 
 export function imagesOf(lab: Lab): string {
@@ -125,6 +131,7 @@ target = "${lab.paths.home}"
 options = "addr=${lab.head.address},${NFS_OPTIONS}"
 [checkpoint]
 dir = "${lab.paths.store}"
+staging_dir = "${stagingOf(host)}"
 heartbeat = 3
 lease = 15
 [policy]
