@@ -215,7 +215,7 @@ function watchCommands(): void {
 
 function commandOf(words: readonly string[]): string | undefined {
   const name = basename(words[0] ?? '');
-  if (name === 'setpriv' && words.includes('mv')) return 'mv output';
+  if (name === 'setpriv' && words.some((word) => word.includes('mv -n'))) return 'mv output';
   if (name === 'nft') return `nft ${words[1] ?? ''}`;
   return undefined;
 }
