@@ -1,6 +1,7 @@
-import { readdir } from 'node:fs/promises';
+import { readdir, rm } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 import { messageOf } from '../model/errors.ts';
 import { formatKey } from '../model/job.ts';
@@ -12,6 +13,7 @@ import { removeScratch } from '../vm/scratch.ts';
 import { identityOf } from './identity.ts';
 import { Job } from './job.ts';
 import type { Checkpoints } from './moving/checkpoints.ts';
+import { readIntent, sweepIntents } from './moving/intents.ts';
 import { fromSaved } from './moving/moved-sessions.ts';
 import { savePeriodically } from './moving/periodic.ts';
 import { withdrawUnfinished } from './moving/release.ts';
@@ -24,6 +26,8 @@ import { createPlaces, machinePlaces, recordQemu, sweepPlaces } from './places.t
 
 /** Bound on asking a scheduler whether a job is still its own. */
 const ASK_TIMEOUT_MS = 10_000;
+/** Shims come back to a restarted caddisd within a second or two. */
+const SHIMS_BACK_MS = 10_000;
 
 /**
  * Builds the job table from what runs: the facts of every job sit in its domain's metadata. Machines whose prolog was never answered are ended (their hook has put the job
@@ -66,6 +70,7 @@ export async function adopt(node: Node): Promise<void> {
       await custody?.release(job);
       continue;
     }
+    job.isAdopted = true;
     job.resources.domain = domain;
     if (note && checkpoints) await withdrawUnfinished(node, job);
     if (facts.address !== undefined) job.resources.address = facts.address;
@@ -82,11 +87,8 @@ export async function adopt(node: Node): Promise<void> {
     job.log.info('machine adopted');
     savePeriodically(node, job);
     bridgeTimeLimit(node, job);
-    // Suspended, or in the middle of a save: the scheduler knows.
     if (await hypervisor.isPaused(domain))
-      void job
-        .dispatch({ type: 'halted', signal: 0 })
-        .catch((error: unknown) => job.log.error(messageOf(error)));
+      void takeUp(node, job).catch((error: unknown) => job.log.error(messageOf(error)));
   }
   for (const note of notes.values())
     if (checkpoints && !node.jobs.byMachine(note.machine)) await adoptReleased(node, checkpoints, note);
@@ -112,7 +114,7 @@ async function adoptReleased(node: Node, checkpoints: Checkpoints, note: Release
     identity: await identityOf(facts.request.uid),
     execute: (job, step) => node.execute(job, step),
   });
-  if (!(await checkpoints.custody.adopt(job))) {
+  if ((await checkpoints.custody.adopt(job)) !== 'ours') {
     job.log.error('another node has claimed this job meanwhile');
     return removeReleaseNote(config.state_dir, note.machine);
   }
@@ -129,11 +131,19 @@ async function adoptReleased(node: Node, checkpoints: Checkpoints, note: Release
   job.log.info('released machine adopted');
   savePeriodically(node, job);
   bridgeTimeLimit(node, job);
-  // The word to go on may have come while no caddisd ran. A scheduler that has methods for it gives it again to nobody: there it is the admin's.
-  if (scheduler.ambiguousSignals.size > 0)
-    void job
-      .dispatch({ type: 'halted', signal: 0 })
-      .catch((error: unknown) => job.log.error(messageOf(error)));
+  // The word to go on may have come while no caddisd ran.
+  void job.dispatch({ type: 'halted', signal: 0 }).catch((error: unknown) => job.log.error(messageOf(error)));
+}
+
+/**
+ * A machine that stands still. In the middle of a save whose shims are gone: it is done over. Else it is suspended, or a save had just begun: the scheduler knows. It is asked when
+ * the shims are back, since without them nobody could say how much of the job's output was delivered.
+ */
+async function takeUp(node: Node, job: Job): Promise<void> {
+  if (await readIntent(node.config.state_dir, job.machine)) return job.dispatch({ type: 'move' });
+  const deadline = performance.now() + SHIMS_BACK_MS;
+  while (job.shims.size === 0 && performance.now() < deadline) await sleep(50);
+  await job.dispatch({ type: 'halted', signal: 0 });
 }
 
 /**
@@ -180,6 +190,15 @@ async function sweepFiles(node: Node): Promise<void> {
   const { config } = node;
   const isAlive = (machine: string) => node.jobs.byMachine(machine) !== undefined;
   const gone = await sweepPlaces(config.run_dir, isAlive);
+  // The next save of a machine that comes back under its name must not take an old one's word.
+  await sweepIntents(config.state_dir, isAlive);
+  if (config.checkpoint.dir !== undefined) await sweepStaged(config.checkpoint.staging_dir, isAlive);
+  const { checkpoints } = node.context;
+  if (checkpoints)
+    await checkpoints.store
+      .jobs()
+      .then((keys) => checkpoints.custody.releaseForgotten(keys, isAlive))
+      .catch((error: unknown) => node.log.warn(`claims could not be looked at: ${messageOf(error)}`));
   for (const file of await readdir(config.scratch.dir).catch(() => [] as string[]))
     if (isMachineDisk(file) && !isAlive(file.replace(/\.img$/, '')))
       await removeScratch(join(config.scratch.dir, file));
@@ -189,6 +208,13 @@ async function sweepFiles(node: Node): Promise<void> {
       node.log.info(`gave back addresses of machines that are gone: ${released.join(', ')}`);
   }
   if (gone.length > 0) node.log.info(`removed what was left of ${gone.join(', ')}`);
+}
+
+/** Memory images that a caddisd was about to copy into the store when it died. */
+async function sweepStaged(dir: string, isAlive: (machine: string) => boolean): Promise<void> {
+  for (const file of await readdir(dir).catch(() => [] as string[]))
+    if (/^caddis-[0-9a-f]{12}\.memory$/.test(file) && !isAlive(file.replace(/\.memory$/, '')))
+      await rm(join(dir, file), { force: true });
 }
 
 /** The directory is the site's: what is not ours stays. */

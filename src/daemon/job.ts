@@ -68,6 +68,8 @@ export class Job {
   cameWith: SavedSessions['sessions'] = [];
   /** Output of earlier runs that waits for its step to take it over. */
   kept: readonly KeptFile[] = [];
+  /** An earlier caddisd made its machine: what is known of its steps, their shims tell when they come back. */
+  isAdopted = false;
   /** Of a save or restore that is under way. */
   progress:
     | { readonly what: 'saving' | 'restoring'; readonly totalBytes: number; doneBytes: number }

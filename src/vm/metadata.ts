@@ -57,6 +57,11 @@ export function metadataXml(machine: MachineFacts): string {
   return `<caddis:job xmlns:caddis='${METADATA_URI}'>${escapeXml(JSON.stringify(machine))}</caddis:job>`;
 }
 
+/** A saved machine's XML with other facts: those that it was saved with say that it is ready, and belong to an incarnation that is over. */
+export function withFacts(xml: string, machine: MachineFacts): string {
+  return xml.replace(/<caddis:job\b[\s\S]*?<\/caddis:job>/, () => metadataXml(machine));
+}
+
 /** The same for virDomainSetMetadata, which puts the namespace in itself and refuses one that is there. */
 export function bareMetadataXml(machine: MachineFacts): string {
   return `<job>${escapeXml(JSON.stringify(machine))}</job>`;

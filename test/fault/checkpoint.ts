@@ -1,5 +1,6 @@
 import type { FaultPart } from './fault.ts';
+import { machinesPart } from './machines/part.ts';
 import { storePart } from './store/part.ts';
 
 /** `npm run fault -- checkpoint`: what needs no machine comes first. */
-export const parts: readonly FaultPart[] = [storePart];
+export const parts: readonly FaultPart[] = [storePart, machinesPart];

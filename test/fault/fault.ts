@@ -8,6 +8,8 @@ export interface FaultPart {
 export class Tally {
   readonly kinds: Record<string, number> = {};
   readonly failures: { kind: string; variant: string; what: string }[] = [];
+  /** What else is worth telling, by name: how jobs went on. */
+  readonly counts: Record<string, number> = {};
 
   /** Runs one variant; whatever it throws is a failure of the promise. `variant` says how to run it again. */
   async variant(kind: string, variant: string, attempt: () => Promise<void>): Promise<void> {
@@ -19,6 +21,10 @@ export class Tally {
       const what = isViolation || !(error instanceof Error) ? String(error) : (error.stack ?? error.message);
       this.failures.push({ kind, variant, what });
     }
+  }
+
+  count(what: string): void {
+    this.counts[what] = (this.counts[what] ?? 0) + 1;
   }
 
   get variants(): number {

@@ -37,6 +37,7 @@ try {
     variants: tally.variants,
     seconds: Number(((performance.now() - begun) / 1000).toFixed(1)),
     kinds: tally.kinds,
+    counts: tally.counts,
     failures: tally.failures,
   };
   const text = values.json ? JSON.stringify(result) : report(result);
@@ -49,10 +50,11 @@ try {
 
 function report({
   kinds,
+  counts,
   failures,
   variants,
   seconds,
-}: { seconds: number } & Pick<Tally, 'kinds' | 'failures' | 'variants'>): string {
+}: { seconds: number } & Pick<Tally, 'kinds' | 'counts' | 'failures' | 'variants'>): string {
   const failed = (kind: string) => failures.filter((failure) => failure.kind === kind).length;
   return [
     table(
@@ -60,6 +62,7 @@ function report({
       Object.entries(kinds).map(([kind, count]) => [kind, String(count), String(failed(kind))]),
     ),
     '',
+    ...Object.entries(counts).map(([what, count]) => `${what}: ${count}`),
     ...failures.slice(0, 20).map(({ kind, variant, what }) => `${kind} (${variant}): ${what}`),
     `${variants} variants in ${seconds} s, ${failures.length} failed`,
   ].join('\n');

@@ -31,15 +31,21 @@ export const caddisd: LabCaddisd = {
   },
 };
 
-/** Starts caddisd on one host; returns when its root socket answers. `extra` is more TOML, for tests of single settings. */
-export async function startOn(lab: Lab, host: LabHost, extra = ''): Promise<void> {
+/** Starts caddisd on one host; returns when its root socket answers. `extra` is more TOML, for tests of single settings; `env` goes on top of this process's. */
+export async function startOn(
+  lab: Lab,
+  host: LabHost,
+  extra = '',
+  env: Record<string, string> = {},
+): Promise<void> {
   const path = configPath(lab, host);
   const scratch = join(lab.paths.root, 'scratch', host.name);
   await mkdir(scratch, { recursive: true });
   // As caddisd makes it where it is not there yet: nobody lists the names of others' machines.
   await chmod(scratch, 0o711);
+  await mkdir(stagingOf(host), { recursive: true, mode: 0o700 });
   await writeFile(path, mergeTables(configText(lab, host), extra));
-  await startDaemon(host, NAME, [process.execPath, BUNDLE, '--config', path]);
+  await startDaemon(host, NAME, [process.execPath, BUNDLE, '--config', path], { env });
   await untilReady(host, NAME, () => answers(host), 30_000);
 }
 
@@ -53,6 +59,11 @@ export async function stopOn(host: LabHost, signal: 'TERM' | 'KILL' = 'TERM'): P
 
 function configPath(lab: Lab, host: LabHost): string {
   return join(lab.paths.run, `${host.name}-caddis.toml`);
+}
+
+/** In memory, and each node's own: caddisd removes what it finds there of machines that it does not have. */
+function stagingOf(host: LabHost): string {
+  return `/dev/shm/caddis-lab-${host.name}`;
 }
 
 export function imagesOf(lab: Lab): string {
@@ -124,6 +135,7 @@ peer_uri = "qemu+tcp://{host}/system"
 [checkpoint]
 park = 20
 dir = "${lab.paths.store}"
+staging_dir = "${stagingOf(host)}"
 heartbeat = 3
 lease = 15
 [policy]

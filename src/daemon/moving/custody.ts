@@ -189,6 +189,18 @@ export class Custody {
         .catch((error: unknown) => job.log.warn(`the claim could not be released: ${messageOf(error)}`));
   }
 
+  /** Lets go of claims of this node whose machines it no longer has: when they ended, caddisd died or the store was away. Nobody else may overtake them while this node is alive. */
+  async releaseForgotten(keys: readonly JobKey[], isHere: (machine: string) => boolean): Promise<void> {
+    for (const key of keys) {
+      const current = await this.#claims.current(key);
+      if (!current || current.released || current.holder.host !== this.self.host) continue;
+      if (isHere(current.holder.machine)) continue;
+      const { epoch, holder, nonce } = current;
+      await this.#claims.release({ key, epoch, holder, nonce });
+      this.#options.log.info(`${formatKey(key)}: let go of the claim of ${holder.machine}, which is gone`);
+    }
+  }
+
   async #look(key: JobKey): Promise<{ verdict: TakeOver; claim: CurrentClaim | undefined }> {
     const claim = await this.#claims.current(key);
     const elsewhere = claim !== undefined && claim.holder.host !== this.self.host;

@@ -1,4 +1,4 @@
-import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { manifestSchema } from '../../checkpoint/manifest-schema.ts';
@@ -37,6 +37,13 @@ export async function readIntent(stateDir: string, machine: string): Promise<Sav
 
 export async function removeIntent(stateDir: string, machine: string): Promise<void> {
   await rm(intentPath(stateDir, machine), { force: true });
+}
+
+/** Removes those of machines that are gone: their caddisd died between ending a machine and forgetting it. */
+export async function sweepIntents(stateDir: string, isAlive: (machine: string) => boolean): Promise<void> {
+  for (const file of await readdir(join(stateDir, 'intents')).catch(() => [] as string[]))
+    if (!isAlive(file.replace(/\.json(\.new)?$/, '')))
+      await rm(join(stateDir, 'intents', file), { force: true });
 }
 
 function intentPath(stateDir: string, machine: string): string {

@@ -8,6 +8,9 @@ import type { Job } from '../job.ts';
 /** Renaming a file takes no time; a home directory that hangs must not hold the prolog. */
 const KEEP_TIMEOUT_MS = 20_000;
 
+/** Moved aside already by a restore that did not come to its end: that is the content. */
+const KEEP = '[ ! -e "$1" ] && [ -e "$2" ] || mv -n -- "$1" "$2"';
+
 /** An output file of a job that goes on: where its content is now, and how much of it is the stream's. */
 export interface KeptFile {
   /** As the job's earlier run had it open. */
@@ -27,7 +30,7 @@ export async function keepOutput(job: Job, sessions: Manifest['sessions']): Prom
   const kept: KeptFile[] = [];
   for (const file of keptBefore(job, sessions))
     try {
-      await asUser(job, ['mv', '-n', '--', file.path, file.kept]);
+      await asUser(job, ['sh', '-c', KEEP, 'sh', file.path, file.kept]);
       kept.push(file);
     } catch (error) {
       job.log.warn(`${file.path} could not be kept aside: ${messageOf(error)}`);

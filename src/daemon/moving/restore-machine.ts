@@ -8,7 +8,7 @@ import { unpackScratch } from '../../checkpoint/scratch.ts';
 import { CaddisError, isNodeUnfit, messageOf, NodeUnfit } from '../../model/errors.ts';
 import { admitMemory, QEMU_OVERHEAD_BYTES } from '../../vm/capacity.ts';
 import { unfit } from '../../vm/hypervisor.ts';
-import { type MachineFacts, machineFacts } from '../../vm/metadata.ts';
+import { type MachineFacts, machineFacts, withFacts } from '../../vm/metadata.ts';
 import { transferAddress } from '../../vm/network/addresses.ts';
 import { allowPort } from '../../vm/network/anti-spoof.ts';
 import { peerUri, pullMachine } from '../../vm/peer.ts';
@@ -74,7 +74,7 @@ export async function restoreMachine(
   try {
     if (scratch === 'unpack') await takeScratch(context, checkpoints, job, generation, abort);
     lap('scratch');
-    const xml = retargetXml(manifest.domainXml, placesOf(context, saved, job));
+    const xml = withFacts(retargetXml(manifest.domainXml, placesOf(context, saved, job)), job.facts);
     const restored = hypervisor
       .restore(join(generation.directory, 'memory'), xml, job.machine, {
         timeoutMs: RESTORE_TIMEOUT_MS,

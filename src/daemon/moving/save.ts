@@ -18,6 +18,7 @@ import { qemuProcess, residentBytes } from '../../vm/qemu-process.ts';
 import type { Job } from '../job.ts';
 import type { Node } from '../node.ts';
 import type { Checkpoints } from './checkpoints.ts';
+import { standStill } from './freeze.ts';
 import { readIntent, writeIntent } from './intents.ts';
 import { describeCheckpoint } from './manifest-of.ts';
 import { mergeSessions } from './merge-sessions.ts';
@@ -36,6 +37,8 @@ export async function saveMachine(node: Node, job: Job, reason: SaveReason): Pro
     job.leftSinceMs = job.frozenSinceMs;
     const { checkpoints } = node.context;
     if (!checkpoints) throw new CaddisError('there is no store: set checkpoint.dir in caddis.toml');
+    // The freeze before may have met a libvirtd that was just dying: a machine that runs on is never saved.
+    await standStill(node, domainOf(job));
     const sessions = await onceForAll(node.config.state_dir, job);
     const { number, manifest } = job.stored
       ? await finishStored(checkpoints, job, job.stored, sessions, reason)
@@ -51,6 +54,8 @@ export async function saveMachine(node: Node, job: Job, reason: SaveReason): Pro
     return { type: 'saved' };
   } catch (error) {
     job.log.error(`the machine could not be saved: ${messageOf(error)}`);
+    // Shims that were not let go yet would keep the job on this node for good.
+    await letShimsGo(job).catch(() => undefined);
     return { type: 'save-failed', reason: messageOf(error) };
   } finally {
     job.progress = undefined;
@@ -61,6 +66,10 @@ export async function saveMachine(node: Node, job: Job, reason: SaveReason): Pro
 async function onceForAll(stateDir: string, job: Job): Promise<SavedSessions> {
   const before = await readIntent(stateDir, job.machine);
   if (before) return before;
+  if (job.isAdopted && job.shims.size === 0)
+    throw new CaddisError(
+      'the clients of its steps did not come back after caddisd was started again: how much of their output was delivered is not known',
+    );
   const sessions = await letShimsGo(job);
   await writeIntent(stateDir, job.machine, sessions);
   return sessions;

@@ -1,0 +1,37 @@
+import { untilNoTrouble } from '../../integration/support/faults.ts';
+import { untilNothingLeft } from '../../integration/support/leftovers.ts';
+import { current, down, up } from '../../lab/lab.ts';
+import type { FaultPart } from '../fault.ts';
+import { Arena } from './arena.ts';
+import { kills, PER_SYSTEM } from './kills.ts';
+import { buildInterposer, WatchedHost } from './watched-host.ts';
+
+const KILLS_MS = Number(process.env.FAULT_KILLS_S ?? 480) * 1000;
+
+/** Real machines of real jobs of both schedulers, on the lab: brought up if it is not, and then taken down again. */
+export const machinesPart: FaultPart = {
+  name: 'machines',
+  run: async (tally) => {
+    const say = (line: string) => console.error(`fault: ${line}`);
+    await buildInterposer();
+    const was = await current();
+    const lab = was ?? (await up({ log: say }));
+    const [one, two] = lab.nodes.map((node) => new WatchedHost(lab, node));
+    if (!one || !two) throw new Error('the lab has no two nodes');
+    try {
+      await Promise.all([one.begin(), two.begin()]);
+      const arena = new Arena(lab, [one, two], tally, say);
+      await arena.fill(PER_SYSTEM);
+      const untried = await kills(arena, KILLS_MS);
+      for (let i = 0; i < untried; i++) tally.count('points not tried for want of time');
+      await arena.empty();
+      await tally.variant('nothing left behind', 'after all', async () => {
+        await untilNoTrouble(lab);
+        await untilNothingLeft(lab, 120_000);
+      });
+    } finally {
+      await Promise.allSettled([one.end(), two.end()]);
+      if (!was) await down(say);
+    }
+  },
+};
