@@ -28,6 +28,10 @@ import { type Checkpoints, openCheckpoints } from './moving/checkpoints.ts';
 import { discard, discardForgotten } from './moving/discard.ts';
 import { holdSignal } from './moving/hold-signal.ts';
 import type { Node } from './node.ts';
+import { Feed } from './pressure/feed.ts';
+import { guestSample } from './pressure/guest-sample.ts';
+import { Sampler } from './pressure/sampler.ts';
+import type { NodeView } from './pressure/view.ts';
 import { decideRelay } from './relay.ts';
 import type { NodeContext } from './start-machine.ts';
 
@@ -63,6 +67,7 @@ export class Daemon implements Node {
   readonly #server: HookServer;
   readonly #stop = new AbortController();
   #orphanCheck: NodeJS.Timeout | undefined;
+  #sampler: Sampler | undefined;
 
   constructor(config: Config, log: Log) {
     this.config = config;
@@ -100,7 +105,11 @@ export class Daemon implements Node {
     if (config.slurm.enabled)
       this.schedulers.set(
         'slurm',
-        createSlurm({ ...schedulerOptions(config.slurm), runDir: config.run_dir }),
+        createSlurm({
+          ...schedulerOptions(config.slurm),
+          runDir: config.run_dir,
+          publishIntervalMs: config.slurm.publish_interval * 1000,
+        }),
       );
     if (config.gridengine.enabled)
       this.schedulers.set(
@@ -115,7 +124,20 @@ export class Daemon implements Node {
       `ready: image ${this.imageId.slice(0, 12)}, ${this.context.acceleration} (${this.accelerationReason}), ${this.jobs.all().length} machines adopted`,
     );
     await this.health.start();
+    this.#watchPressure();
     this.#orphanCheck = setTimeout(() => void this.#checkOrphans(), ORPHAN_CHECK_MS);
+  }
+
+  get view(): NodeView | undefined {
+    return this.#sampler?.view;
+  }
+
+  #watchPressure(): void {
+    const feeds = [...this.schedulers].map(([name, scheduler]) => new Feed(name, scheduler, this.log));
+    this.#sampler = new Sampler(this, ({ report }) => {
+      for (const feed of feeds) feed.offer(report);
+    });
+    this.#sampler.start();
   }
 
   /** One attempt; true when hooks can be answered, or when caddisd stops. */
@@ -161,6 +183,7 @@ export class Daemon implements Node {
   async stop(): Promise<void> {
     this.#stop.abort(new CaddisError('caddisd is stopping'));
     clearTimeout(this.#orphanCheck);
+    this.#sampler?.stop();
     this.#server.close();
     for (const job of this.jobs.all()) job.resources.guest?.close();
     this.#context?.checkpoints?.custody.stop();
@@ -233,6 +256,8 @@ export class Daemon implements Node {
       silent: (reason) => void job.dispatch({ type: 'machine-lost', reason }),
       pressure: (pressure) => {
         job.sizes.availableBytes = pressure.memAvailableBytes;
+        const sample = guestSample(pressure, performance.now());
+        if (sample) job.report = { sample, steps: pressure.sessions };
       },
     });
   }

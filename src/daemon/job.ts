@@ -1,3 +1,4 @@
+import type { GuestPressure } from '../guest/protocol/machine-documents.ts';
 import {
   INITIAL_STATE,
   type JobEvent,
@@ -9,6 +10,7 @@ import type { Domain } from '../libvirt/index.ts';
 import { messageOf } from '../model/errors.ts';
 import type { Identity } from '../model/identity.ts';
 import { formatKey, type HookCall, type JobKey, type JobRequest } from '../model/job.ts';
+import type { GuestSample } from '../pressure/sample.ts';
 import type { Scheduler } from '../scheduler/scheduler.ts';
 import type { MachineFacts } from '../vm/metadata.ts';
 import type { Guest } from './guest.ts';
@@ -71,6 +73,8 @@ export class Job {
   frozenSinceMs: number | undefined;
   /** For how long it stood still so far. */
   frozenMs = 0;
+  /** What the agent last said. */
+  report: { readonly sample: GuestSample; readonly steps: GuestPressure['sessions'] } | undefined;
   #state: JobState = INITIAL_STATE;
   readonly #execute: Execute;
   /** Steps are carried out one after the other, in the order of their events. */

@@ -9,6 +9,7 @@ import { BackOff } from './back-off.ts';
 import { createRunCommand, type RunCommand } from './commands.ts';
 import { complete } from './complete.ts';
 import { setNodeHealth } from './node-health.ts';
+import { createPublish } from './publish.ts';
 import { parseQstatJob } from './qstat.ts';
 import { readEpilog } from './read-epilog.ts';
 import { readProlog } from './read-prolog.ts';
@@ -104,6 +105,7 @@ export function createGridEngine(options: GridEngineOptions): Scheduler {
       }
     },
     setNodeHealth: (health, signal) => setNodeHealth(host, health, run, signal),
+    publish: createPublish(runDir),
   };
 }
 
