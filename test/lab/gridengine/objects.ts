@@ -40,6 +40,7 @@ export function globalConfiguration(cell: Cell, shipped: string): string {
     reporting_params:
       'accounting=true reporting=false flush_time=00:00:01 accounting_flush_time=00:00:00 joblog=false sharelog=00:00:00',
     jsv_url: `script:${cell.hooks}/jsv`,
+    load_sensor: `${cell.hooks}/load-sensor.sh`,
   };
   const kept = shipped
     .split('\n')
