@@ -48,7 +48,7 @@ function onScreen(text: string): string {
 }
 
 /** The table of `caddis top`. */
-export function renderTop(now: NodeTop): string {
+function renderTop(now: NodeTop): string {
   const { slack, lent, pressure, node } = now;
   return [
     `${now.host}: ${now.jobs.length} ${now.jobs.length === 1 ? 'job' : 'jobs'}, health ${now.health}`,

@@ -1,5 +1,6 @@
 import { constants } from 'node:fs';
 import { access, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import type { Server } from 'node:http';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -30,10 +31,12 @@ import { holdSignal } from './moving/hold-signal.ts';
 import type { Node } from './node.ts';
 import { Feed } from './pressure/feed.ts';
 import { guestSample } from './pressure/guest-sample.ts';
+import { serveMetrics } from './pressure/metrics.ts';
 import { Sampler } from './pressure/sampler.ts';
 import type { NodeView } from './pressure/view.ts';
 import { decideRelay } from './relay.ts';
 import type { NodeContext } from './start-machine.ts';
+import { top } from './verbs/top.ts';
 
 /** Jobs of a caddisd that was down at their epilog are looked for after the shims have had time to come back. */
 const ORPHAN_CHECK_MS = 15_000;
@@ -68,6 +71,7 @@ export class Daemon implements Node {
   readonly #stop = new AbortController();
   #orphanCheck: NodeJS.Timeout | undefined;
   #sampler: Sampler | undefined;
+  #metrics: Server | undefined;
 
   constructor(config: Config, log: Log) {
     this.config = config;
@@ -124,7 +128,7 @@ export class Daemon implements Node {
       `ready: image ${this.imageId.slice(0, 12)}, ${this.context.acceleration} (${this.accelerationReason}), ${this.jobs.all().length} machines adopted`,
     );
     await this.health.start();
-    this.#watchPressure();
+    await this.#watchPressure();
     this.#orphanCheck = setTimeout(() => void this.#checkOrphans(), ORPHAN_CHECK_MS);
   }
 
@@ -132,12 +136,21 @@ export class Daemon implements Node {
     return this.#sampler?.view;
   }
 
-  #watchPressure(): void {
+  async #watchPressure(): Promise<void> {
     const feeds = [...this.schedulers].map(([name, scheduler]) => new Feed(name, scheduler, this.log));
     this.#sampler = new Sampler(this, ({ report }) => {
       for (const feed of feeds) feed.offer(report);
     });
     this.#sampler.start();
+    const { listen } = this.config.metrics;
+    if (listen === undefined) return;
+    // A port that is taken is no reason to leave the node's jobs alone.
+    this.#metrics = await serveMetrics(listen, () => this.view && top(this, this.view)).catch(
+      (error: unknown) => {
+        this.log.error(messageOf(error));
+        return undefined;
+      },
+    );
   }
 
   /** One attempt; true when hooks can be answered, or when caddisd stops. */
@@ -184,6 +197,7 @@ export class Daemon implements Node {
     this.#stop.abort(new CaddisError('caddisd is stopping'));
     clearTimeout(this.#orphanCheck);
     this.#sampler?.stop();
+    this.#metrics?.close();
     this.#server.close();
     for (const job of this.jobs.all()) job.resources.guest?.close();
     this.#context?.checkpoints?.custody.stop();

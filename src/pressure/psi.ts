@@ -1,5 +1,5 @@
 /** How tasks stalled for want of a resource: `some`, at least one of them; `full`, all that were not idle. */
-export interface Stall {
+interface Stall {
   readonly some: number;
   readonly full: number;
 }

@@ -1,5 +1,5 @@
 /** Our GRES in slurm.conf and gres.conf: a count of MiB. */
-export const SLACK_GRES = 'slackmem';
+const SLACK_GRES = 'slackmem';
 
 /** What `scontrol -o show node` says of a node's GRES and comment. */
 export interface NodeGres {
