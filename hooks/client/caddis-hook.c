@@ -10,6 +10,7 @@
 
 #include "client.h"
 #include "endpoint.h"
+#include "sensor.h"
 
 #define HOOK_CONNECT_MS 5000
 /* A restart of caddisd: the service manager waits a second, then it looks at its machines. */
@@ -21,7 +22,8 @@
 static const char usage_text[] =
 	"usage: caddis-hook [--connect-timeout SECONDS] [--run DIRECTORY] VERB [ARG...]\n"
 	"  exec [--scheduler NAME] [--] CMD ARG...   run CMD in the job's machine\n"
-	"  prolog, epilog, facts, status, shell ...  ask caddisd\n";
+	"  prolog, epilog, facts, status, shell ...  ask caddisd\n"
+	"  load-sensor [HOST]                        Grid Engine's load sensor\n";
 
 static _Noreturn void usage(const char *what, const char *value)
 {
@@ -89,6 +91,10 @@ int main(int argc, char **argv)
 
 		if (!*a || !**a)
 			usage("expected a verb", "");
+		if (!strcmp(*a, "load-sensor")) {
+			sensor_run(endpoint_directory(w.run), a[1]);
+			return 0;
+		}
 		o.call = (struct call){ .verb = *a, .args = strcmp(*a, "exec") ? a + 1 : command(a + 1) };
 	}
 	o.is_step = !strcmp(o.call.verb, "exec") || !strcmp(o.call.verb, "shell");

@@ -10,6 +10,7 @@ import { imageCommand } from './image.ts';
 import { migrateCommand } from './migrate.ts';
 import { shellCommand } from './shell.ts';
 import { statusCommand } from './status.ts';
+import { topCommand } from './top.ts';
 
 /** Set when the bundle is built. */
 declare const CADDIS_VERSION: string | undefined;
@@ -26,6 +27,7 @@ void yargs(withCommandApart(hideBin(process.argv)))
   .command(migrateCommand)
   .command(shellCommand)
   .command(statusCommand)
+  .command(topCommand)
   .command(undrainCommand)
   .demandCommand(1, 'Say what to do: "caddis --help" lists the commands.')
   .strict()

@@ -197,11 +197,32 @@ export const configSchema = z.strictObject({
     })
     .prefault({}),
 
+  pressure: z
+    .strictObject({
+      /** Seconds that it takes to get lent memory back: what owners may grow by in that time is not lent. */
+      give_back: seconds.max(60).default(10),
+      /** Partitions or queues whose jobs run in what others have reserved and leave idle. */
+      scavenge: z.array(z.string()).default([]),
+    })
+    .prefault({}),
+
+  metrics: z
+    .strictObject({
+      /** Where Prometheus finds the numbers, e.g. "127.0.0.1:9464"; unset: nowhere. */
+      listen: z
+        .string()
+        .regex(/^(\[[0-9a-fA-F:]+\]|[^:\s]+):\d{1,5}$/, 'must be ADDRESS:PORT')
+        .optional(),
+    })
+    .prefault({}),
+
   slurm: z
     .strictObject({
       enabled: z.boolean().default(true),
       bin_dir: path.default('/usr/bin'),
       spool_dir: path.default('/var/spool/slurmd'),
+      /** Seconds between two updates of this node's slack at slurmctld; one that takes slack away comes earlier. */
+      publish_interval: seconds.default(60),
       environment: z.record(z.string(), z.string()).default({}),
     })
     .prefault({}),

@@ -13,6 +13,7 @@ import { facts } from './verbs/facts.ts';
 import { follow, migrate } from './verbs/migrate.ts';
 import { prolog } from './verbs/prolog.ts';
 import { status } from './verbs/status.ts';
+import { top } from './verbs/top.ts';
 
 /** Tells an epilog hook to do without us; EX_TEMPFAIL of sysexits(3). */
 const EXIT_UNREADY = 75;
@@ -30,6 +31,11 @@ export async function answer(
   if (call.verb === 'shell') return shell(jobNamed(node, call.args[0]), call, client, await identityOf(0));
   if (call.verb === 'status') {
     client.stdout(`${JSON.stringify(await status(node))}\n`);
+    return client.exit(0);
+  }
+  if (call.verb === 'top') {
+    if (!node.view) throw new CaddisError(node.health.reason ?? 'caddisd is still starting: ask again');
+    client.stdout(`${JSON.stringify(top(node, node.view))}\n`);
     return client.exit(0);
   }
   if (isControlVerb(call.verb)) {

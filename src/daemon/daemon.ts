@@ -1,5 +1,6 @@
 import { constants } from 'node:fs';
 import { access, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import type { Server } from 'node:http';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -29,8 +30,14 @@ import { discard, discardForgotten } from './moving/discard.ts';
 import { holdSignal } from './moving/hold-signal.ts';
 import { releaseWhenDue } from './moving/release-timer.ts';
 import type { Node } from './node.ts';
+import { Feed } from './pressure/feed.ts';
+import { guestSample } from './pressure/guest-sample.ts';
+import { serveMetrics } from './pressure/metrics.ts';
+import { Sampler } from './pressure/sampler.ts';
+import type { NodeView } from './pressure/view.ts';
 import { decideRelay } from './relay.ts';
 import type { NodeContext } from './start-machine.ts';
+import { top } from './verbs/top.ts';
 
 /** Jobs of a caddisd that was down at their epilog are looked for after the shims have had time to come back. */
 const ORPHAN_CHECK_MS = 15_000;
@@ -64,6 +71,8 @@ export class Daemon implements Node {
   readonly #server: HookServer;
   readonly #stop = new AbortController();
   #orphanCheck: NodeJS.Timeout | undefined;
+  #sampler: Sampler | undefined;
+  #metrics: Server | undefined;
 
   constructor(config: Config, log: Log) {
     this.config = config;
@@ -101,7 +110,11 @@ export class Daemon implements Node {
     if (config.slurm.enabled)
       this.schedulers.set(
         'slurm',
-        createSlurm({ ...schedulerOptions(config.slurm), runDir: config.run_dir }),
+        createSlurm({
+          ...schedulerOptions(config.slurm),
+          runDir: config.run_dir,
+          publishIntervalMs: config.slurm.publish_interval * 1000,
+        }),
       );
     if (config.gridengine.enabled)
       this.schedulers.set(
@@ -116,8 +129,30 @@ export class Daemon implements Node {
       `ready: image ${this.imageId.slice(0, 12)}, ${this.context.acceleration} (${this.accelerationReason}), ${this.jobs.all().length} machines adopted`,
     );
     await this.health.start();
+    await this.#watchPressure();
     this.#orphanCheck = setTimeout(() => void this.#checkOrphans(), ORPHAN_CHECK_MS);
     void releaseWhenDue(this, this.#stop.signal);
+  }
+
+  get view(): NodeView | undefined {
+    return this.#sampler?.view;
+  }
+
+  async #watchPressure(): Promise<void> {
+    const feeds = [...this.schedulers].map(([name, scheduler]) => new Feed(name, scheduler, this.log));
+    this.#sampler = new Sampler(this, ({ report }) => {
+      for (const feed of feeds) feed.offer(report);
+    });
+    this.#sampler.start();
+    const { listen } = this.config.metrics;
+    if (listen === undefined) return;
+    // A port that is taken is no reason to leave the node's jobs alone.
+    this.#metrics = await serveMetrics(listen, () => this.view && top(this, this.view)).catch(
+      (error: unknown) => {
+        this.log.error(messageOf(error));
+        return undefined;
+      },
+    );
   }
 
   /** One attempt; true when hooks can be answered, or when caddisd stops. */
@@ -163,6 +198,8 @@ export class Daemon implements Node {
   async stop(): Promise<void> {
     this.#stop.abort(new CaddisError('caddisd is stopping'));
     clearTimeout(this.#orphanCheck);
+    this.#sampler?.stop();
+    this.#metrics?.close();
     this.#server.close();
     for (const job of this.jobs.all()) job.resources.guest?.close();
     this.#context?.checkpoints?.custody.stop();
@@ -236,6 +273,8 @@ export class Daemon implements Node {
       silent: (reason) => void job.dispatch({ type: 'machine-lost', reason }),
       pressure: (pressure) => {
         job.sizes.availableBytes = pressure.memAvailableBytes;
+        const sample = guestSample(pressure, performance.now());
+        if (sample) job.report = { sample, steps: pressure.sessions };
       },
     });
   }

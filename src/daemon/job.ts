@@ -1,4 +1,5 @@
 import type { Generation } from '../checkpoint/generation.ts';
+import type { GuestPressure } from '../guest/protocol/machine-documents.ts';
 import {
   INITIAL_STATE,
   type JobEvent,
@@ -10,6 +11,7 @@ import type { Domain } from '../libvirt/index.ts';
 import { messageOf } from '../model/errors.ts';
 import type { Identity } from '../model/identity.ts';
 import { formatKey, type HookCall, type JobKey, type JobRequest } from '../model/job.ts';
+import type { GuestSample } from '../pressure/sample.ts';
 import type { Scheduler } from '../scheduler/scheduler.ts';
 import type { MachineFacts } from '../vm/metadata.ts';
 import type { Guest } from './guest.ts';
@@ -84,6 +86,8 @@ export class Job {
   owedMs = 0;
   /** The checkpoint that is this job's machine as it stands still: nothing of it may run before that is withdrawn. */
   stored: Generation | undefined;
+  /** What the agent last said. */
+  report: { readonly sample: GuestSample; readonly steps: GuestPressure['sessions'] } | undefined;
   #state: JobState = INITIAL_STATE;
   #leaving = new AbortController();
   readonly #execute: Execute;

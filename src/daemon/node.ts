@@ -6,6 +6,7 @@ import type { NodeHealth } from './health.ts';
 import type { Job } from './job.ts';
 import type { JobTable } from './job-table.ts';
 import type { Log } from './log.ts';
+import type { NodeView } from './pressure/view.ts';
 import type { NodeContext } from './start-machine.ts';
 
 /** The node as caddisd's parts see it: verbs, adoption and the executor work on this, `Daemon` is it. */
@@ -18,6 +19,8 @@ export interface Node {
   readonly version: string;
   readonly imageId: string;
   readonly accelerationReason: string;
+  /** What the last look at machines and host gave; undefined before the first. */
+  readonly view: NodeView | undefined;
   /** What starts have in common. Throws CaddisError while caddisd is still starting. */
   readonly context: NodeContext;
   /** Why no machine can be made now whatever the job, if so. A start of caddisd is waited for. */

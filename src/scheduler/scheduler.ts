@@ -1,4 +1,5 @@
 import type { HookCall, JobFacts, JobKey, JobRequest, StepPlan, Verdict } from '../model/job.ts';
+import type { NodeReport } from '../model/node-report.ts';
 import type { RelayRule } from './relay.ts';
 
 /** What a hook client is told to print and with which status to exit. */
@@ -84,6 +85,11 @@ export interface Scheduler {
   beginAgain(key: JobKey, signal: AbortSignal): Promise<void>;
   /** Takes this node out of service by name (`caddis: reason`), or puts it back if we took it out. Idempotent, rate limited by the caller. */
   setNodeHealth(health: { ok: true } | { ok: false; reason: string }, signal: AbortSignal): Promise<void>;
+  /**
+   * Tells the scheduler what this node could lend and how hard it is pressed, in its own terms. Asked once a second, never twice at a time; the adapter decides when a
+   * controller hears of it. Rejects with what went wrong; the next call tries again.
+   */
+  publish(report: NodeReport, signal: AbortSignal): Promise<void>;
   /** Commands that are relayed when they are called inside a job. */
   readonly relayCommands: readonly string[];
   /** Rules for one of them; argv[0] is the command's bare name, `env` the caller's. */

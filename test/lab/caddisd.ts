@@ -6,6 +6,7 @@ import { showProgress } from '../../src/guest/image/progress.ts';
 import { ImageStore } from '../../src/guest/image/store.ts';
 import { recordedDaemons, startDaemon, stopDaemon, untilReady } from './daemons.ts';
 import { cellOf } from './gridengine/cell.ts';
+import { waitForNodes } from './gridengine/daemons.ts';
 import type { Lab, LabHost } from './host.ts';
 import { network, qemuAccount, repository } from './layout.ts';
 import type { LabCaddisd } from './parts.ts';
@@ -24,6 +25,9 @@ export const caddisd: LabCaddisd = {
       progress: showProgress(process.stderr),
     });
     await Promise.all(lab.nodes.map((host) => startOn(lab, host)));
+    // A job that is submitted at once shall start at once: the load sensor has told the qmaster.
+    const hasGridEngine = (await recordedDaemons()).some(({ name }) => name === 'sge_qmaster');
+    if (hasGridEngine) await waitForNodes(lab, cellOf(lab));
   },
 
   async stop(lab) {
@@ -142,6 +146,7 @@ lease = 15
 native = ["native", "native.q"]
 allow_off = ["main"]
 [slurm]
+publish_interval = 6
 spool_dir = "${slurmdSpool}"
 [gridengine]
 bin_dir = "/usr/bin"

@@ -25,7 +25,8 @@ export const gridengine: LabScheduler = {
       await startQmaster(lab, cell);
     }
     await Promise.all(lab.nodes.map((node) => startExecd(lab, cell, node)));
-    await waitForNodes(lab, cell);
+    // caddisd starts later, and waits for its queues itself.
+    await waitForNodes(lab, cell, 'a');
   },
 
   async stop(lab) {

@@ -67,6 +67,7 @@ int main(int argc, char **argv)
 	run("terminal", test_terminal);
 	run("relay", test_relay);
 	run("move", test_move);
+	run("sensor", test_sensor);
 	printf("%d passed, %d failed\n", checks_passed, checks_failed);
 	return checks_failed != 0;
 }

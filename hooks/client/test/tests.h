@@ -9,6 +9,7 @@ void test_call(void);
 void test_terminal(void);
 void test_relay(void);
 void test_move(void);
+void test_sensor(void);
 /* `client-test generate BYTES` writes them, `client-test verify BYTES` reads exactly them: the same endless sequence. */
 int helper(const char *what, const char *bytes);
 uint8_t pattern(uint64_t position);

@@ -10,6 +10,7 @@ import { createRunCommand, type RunCommand } from './commands.ts';
 import { complete } from './complete.ts';
 import { setNodeHealth } from './node-health.ts';
 import { gridEnginePlacement } from './placement.ts';
+import { createPublish } from './publish.ts';
 import { parseQstatJob, parseQstatList } from './qstat.ts';
 import { readEpilog } from './read-epilog.ts';
 import { readProlog } from './read-prolog.ts';
@@ -113,6 +114,7 @@ export function createGridEngine(options: GridEngineOptions): Scheduler {
       }
     },
     setNodeHealth: (health, signal) => setNodeHealth(host, health, run, signal),
+    publish: createPublish(runDir),
   };
 }
 

@@ -11,6 +11,7 @@ import { hold } from './hold.ts';
 import { AMBIGUOUS_SIGNALS, meaning } from './meaning.ts';
 import { setNodeHealth } from './node-health.ts';
 import { slurmPlacement } from './placement.ts';
+import { SlackPublisher } from './publish.ts';
 import { readEpilog } from './read-epilog.ts';
 import { readFacts } from './read-facts.ts';
 import { readProlog } from './read-prolog.ts';
@@ -29,6 +30,8 @@ export interface SlurmOptions {
   readonly environment: Readonly<Record<string, string>>;
   /** caddisd's runtime directory (default /run/caddis): the SPANK plugin reads refusals there. */
   readonly runDir?: string;
+  /** Least time between two updates of the node's slack, in milliseconds (default a minute). */
+  readonly publishIntervalMs?: number;
   /** NodeName of this host (default: host name without domain). */
   readonly node?: string;
   readonly run?: RunCommand;
@@ -48,6 +51,7 @@ export function createSlurm(options: SlurmOptions): Scheduler {
   const run = options.run ?? createRunCommand(options.binDir, options.environment);
   const runDir = options.runDir ?? '/run/caddis';
   const words = new StepdWords(node, run);
+  const slack = new SlackPublisher(node, run, options.publishIntervalMs ?? 60_000);
   const restarts = new Map<string, number>();
   return {
     relayCommands: SLURM_COMMANDS,
@@ -126,5 +130,6 @@ export function createSlurm(options: SlurmOptions): Scheduler {
       }
     },
     setNodeHealth: (health, signal) => setNodeHealth(node, health, run, signal),
+    publish: (report, signal) => slack.publish(report, signal),
   };
 }

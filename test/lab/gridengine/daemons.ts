@@ -45,8 +45,8 @@ export async function startExecd(lab: Lab, cell: Cell, node: LabHost): Promise<v
   await recordDaemon(node, 'sge_execd', pid);
 }
 
-/** Waits until every node reports a load: only then is a job started there. */
-export async function waitForNodes(lab: Lab, cell: Cell): Promise<void> {
+/** Waits until every node reports a load. Until its caddisd does, too, its queues are closed (state `a`: vm_ok). */
+export async function waitForNodes(lab: Lab, cell: Cell, allowed: '' | 'a' = ''): Promise<void> {
   await until('all queue instances to be in service', async () => {
     const text = await on(lab.head, ['qstat', '-f', '-q', 'all.q'], { env: { ...cell.environment } });
     const rows = text.split('\n').filter((line) => line.startsWith('all.q@'));
@@ -55,7 +55,7 @@ export async function waitForNodes(lab: Lab, cell: Cell): Promise<void> {
       rows.length === lab.nodes.length &&
       rows.every((row) => {
         const [, , , load, , states] = row.split(/\s+/);
-        return load !== '-NA-' && (states ?? '') === '';
+        return load !== '-NA-' && ['', allowed].includes(states ?? '');
       })
     );
   });

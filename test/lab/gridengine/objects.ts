@@ -42,6 +42,7 @@ export function globalConfiguration(cell: Cell, shipped: string): string {
     // As sge_conf(5) has it by default, and what "caddis migrate --to" alters.
     jsv_allowed_mod: 'ac,h,i,e,o,j,M,N,p,w,q_hard',
     jsv_url: `script:${cell.hooks}/jsv`,
+    load_sensor: `${cell.hooks}/load-sensor.sh`,
   };
   const kept = shipped
     .split('\n')

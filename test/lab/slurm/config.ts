@@ -17,7 +17,7 @@ export function slurmConf(lab: Lab, cluster: Cluster, ours: string): string {
   const log = (host: string, daemon: string) => join(lab.paths.logs, `${host}-${daemon}.log`);
   const nodes = lab.nodes.map(
     ({ name, address }, index) =>
-      `NodeName=${name} NodeAddr=${address} Port=${PORTS.firstSlurmd + index} CPUs=${NODE.cpus} RealMemory=${NODE.memoryMb} TmpDisk=${NODE.scratchMb} Gres=gpu:1 State=UNKNOWN`,
+      `NodeName=${name} NodeAddr=${address} Port=${PORTS.firstSlurmd + index} CPUs=${NODE.cpus} RealMemory=${NODE.memoryMb} TmpDisk=${NODE.scratchMb} Gres=gpu:1,slackmem:0 State=UNKNOWN`,
   );
   const all = lab.nodes.map(({ name }) => name).join(',');
   return `# Written by the lab.
@@ -65,7 +65,7 @@ AccountingStoragePort=${PORTS.slurmdbd}
 AccountingStoragePass=${mungeSocket(cluster)}
 AccountingStoreFlags=job_comment
 JobRequeue=1
-GresTypes=gpu
+GresTypes=gpu,slackmem
 LaunchParameters=use_interactive_step
 ${nodes.join('\n')}
 PartitionName=DEFAULT State=UP DefMemPerCPU=256 MaxTime=INFINITE

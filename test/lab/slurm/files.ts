@@ -34,7 +34,11 @@ export async function writeFiles(lab: Lab, cluster: Cluster): Promise<void> {
   await write(join(cluster.etc, 'slurmdbd.conf'), slurmdbdConf(lab, cluster), 0o600);
   await write(join(cluster.etc, 'plugstack.conf'), plugstack, 0o644);
   // A device that every machine has stands for a graphics card: to show what becomes of jobs that ask for one.
-  await write(join(cluster.etc, 'gres.conf'), 'Name=gpu File=/dev/zero\n', 0o644);
+  await write(
+    join(cluster.etc, 'gres.conf'),
+    `Name=gpu File=/dev/zero\n${await readFile(join(SOURCE, 'gres.conf'), 'utf8')}`,
+    0o644,
+  );
   // slurmd looks for the kind of cgroups even when no plugin uses them, and the hosts mount version 1 without systemd's.
   await write(join(cluster.etc, 'cgroup.conf'), 'CgroupPlugin=cgroup/v1\nCgroupAutomount=no\n', 0o644);
 }

@@ -1,0 +1,106 @@
+import { History } from '../../pressure/history.ts';
+import { type JobLoad, nodeReport } from '../../pressure/node.ts';
+import { stallShares } from '../../pressure/psi.ts';
+import type { HostSample } from '../../pressure/sample.ts';
+import type { Job } from '../job.ts';
+import type { Node } from '../node.ts';
+import { readHost } from './read-proc.ts';
+import type { HostView, NodeView } from './view.ts';
+import { Watched } from './watched.ts';
+
+const EVERY_MS = 1_000;
+/** Only the change since the last look or two is asked of the host. */
+const HOST_SAMPLES = 4;
+
+/** Looks at the node and its machines once a second, and tells `look` what it saw. */
+export class Sampler {
+  readonly #node: Node;
+  readonly #look: (view: NodeView) => void;
+  readonly #watched = new Map<Job, Watched>();
+  readonly #host = new History<HostSample>(HOST_SAMPLES);
+  #timer: NodeJS.Timeout | undefined;
+  #view: NodeView | undefined;
+
+  constructor(node: Node, look: (view: NodeView) => void) {
+    this.#node = node;
+    this.#look = look;
+  }
+
+  /** Undefined before the first look. */
+  get view(): NodeView | undefined {
+    return this.#view;
+  }
+
+  start(): void {
+    this.#timer ??= setInterval(() => this.#take(), EVERY_MS);
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+  }
+
+  #take(): void {
+    const atMs = performance.now();
+    const jobs = this.#node.jobs.all();
+    const present = new Set(jobs);
+    for (const job of this.#watched.keys()) if (!present.has(job)) this.#watched.delete(job);
+    for (const job of jobs) {
+      const watched = this.#watched.get(job) ?? new Watched(job);
+      this.#watched.set(job, watched);
+      watched.look(atMs);
+    }
+    const host = this.#lookAtHost(atMs);
+    this.#view = this.#judge(atMs, host);
+    this.#look(this.#view);
+  }
+
+  #lookAtHost(atMs: number): HostView | undefined {
+    const sample = readHost(atMs);
+    if (!sample) return undefined;
+    this.#host.add(sample);
+    const before = this.#host.all()[0] as HostSample;
+    const elapsedMs = atMs - before.atMs;
+    return {
+      sample,
+      idleCpus: elapsedMs > 0 ? (sample.idleMs - before.idleMs) / elapsedMs : 0,
+      stalls: before.stalls && sample.stalls && stallShares(before.stalls, sample.stalls, elapsedMs),
+    };
+  }
+
+  #judge(atMs: number, host: HostView | undefined): NodeView {
+    const { config, context, health } = this.#node;
+    const jobs = [...this.#watched.values()].map((watched) => ({
+      job: watched.job,
+      usage: watched.usage(config.pressure.give_back * 1000),
+      guest: watched.job.report?.sample,
+      steps: watched.job.report?.steps ?? [],
+    }));
+    const load = {
+      memory: host && {
+        availableBytes: host.sample.availableBytes,
+        keptBytes: config.vm.reserve_memory,
+        capacityBytes: context.capacity.memoryBytes,
+      },
+      cpus: context.capacity.cpus,
+      idleCpus: host?.idleCpus ?? 0,
+      stalls: host?.stalls,
+      jobs: jobs.map(({ job, usage }): JobLoad => ({ ...reservationOf(this.#node, job), usage })),
+    };
+    return { atMs, report: nodeReport(load, health.reason === undefined), host, jobs };
+  }
+}
+
+/** A machine that was saved, or is being saved, belongs to a job that the scheduler has taken off this node. */
+const OFF_NODE = new Set(['saving', 'saved', 'ended']);
+const STEADY = new Set(['ready', 'running', 'frozen']);
+
+function reservationOf({ config }: Node, job: Job): Omit<JobLoad, 'usage'> {
+  const { phase } = job.state;
+  const reserves = !OFF_NODE.has(phase);
+  return {
+    reservedBytes: reserves ? (job.sizes.memoryBytes ?? config.vm.base_memory) : 0,
+    reservedCpus: reserves ? (job.sizes.cpus ?? 1) : 0,
+    isBorrower: config.pressure.scavenge.includes(job.facts.request.queue),
+    isSteady: STEADY.has(phase),
+  };
+}

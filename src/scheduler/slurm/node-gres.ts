@@ -1,0 +1,48 @@
+/** Our GRES in slurm.conf and gres.conf: a count of MiB. */
+const SLACK_GRES = 'slackmem';
+
+/** What `scontrol -o show node` says of a node's GRES and comment. */
+export interface NodeGres {
+  /** All but ours, as an update must list them: `gpu:a100:4`. */
+  readonly others: readonly string[];
+  /** Undefined: this node has no such GRES in slurm.conf. */
+  readonly slackMib: number | undefined;
+  readonly comment: string;
+}
+
+/** Slurm prints counts that are multiples of 1024 with a suffix. */
+const FACTORS: Readonly<Record<string, number>> = {
+  '': 1,
+  K: 1024,
+  M: 1024 ** 2,
+  G: 1024 ** 3,
+  T: 1024 ** 4,
+};
+const OURS = /\s*\[caddis: [^\]]*\]/;
+
+export function parseNodeGres(line: string): NodeGres {
+  const text = /\sGres=(\S+)/.exec(line)?.[1] ?? '(null)';
+  // `gpu:4(S:0-1,3)`: the sockets are Slurm's own finding.
+  const entries = text === '(null)' ? [] : text.replace(/\([^)]*\)/g, '').split(',');
+  const ours = entries.find((entry) => entry === SLACK_GRES || entry.startsWith(`${SLACK_GRES}:`));
+  return {
+    others: entries.filter((entry) => entry !== ours),
+    slackMib: ours === undefined ? undefined : countOf(ours),
+    comment: /\sComment=(.*?)(?=\s(?:Extra|Reason|ResvName)=|\s*$)/.exec(line)?.[1] ?? '',
+  };
+}
+
+/** `GRES=` of an update: it takes the place of the whole list. */
+export function gresList(node: NodeGres, slackMib: number): string {
+  return [...node.others, `${SLACK_GRES}:${slackMib}`].join(',');
+}
+
+/** The node's comment with our word in it; what the site wrote there stays. */
+export function commentWith(comment: string, word: string): string {
+  return `${comment.replace(OURS, '')} [caddis: ${word}]`.trim();
+}
+
+function countOf(entry: string): number {
+  const [, count, suffix = ''] = /:(\d+)([KMGT]?)$/.exec(entry) ?? [];
+  return Number(count ?? 0) * (FACTORS[suffix] as number);
+}

@@ -1,0 +1,136 @@
+import { describe, expect, it } from 'vitest';
+
+import type { NodeReport } from '../../../src/model/node-report.ts';
+import { commentWith, gresList, parseNodeGres } from '../../../src/scheduler/slurm/node-gres.ts';
+import { SlackPublisher } from '../../../src/scheduler/slurm/publish.ts';
+import { type Announced, announcement, decide } from '../../../src/scheduler/slurm/slack-policy.ts';
+import { printed } from './fixtures.ts';
+
+const MiB = 1024 * 1024;
+const INTERVAL_MS = 60_000;
+
+function report(slackMib: number, overall = 0, ok = true): NodeReport {
+  return {
+    ...{ ok, jobs: 1 },
+    slack: { memoryBytes: slackMib * MiB, cpus: 0 },
+    lent: { memoryBytes: 512 * MiB, cpus: 0 },
+    pressure: { memory: overall, cpu: 0, io: 0, overall },
+  };
+}
+
+describe('announcement', () => {
+  it('counts what is lent too, in whole steps', () => {
+    expect(announcement(report(1000), undefined)).toEqual({ slackMib: 1472, state: 'calm' });
+    expect(announcement(report(1000, 0, false), 'calm')).toEqual({ slackMib: 0, state: 'closed' });
+  });
+
+  it('keeps a state until the pressure has clearly left it', () => {
+    const states = [];
+    let before: Announced['state'] | undefined;
+    for (const pressure of [0.4, 0.55, 0.45, 0.85, 0.7, 0.55, 0.35, 0.2]) {
+      before = announcement(report(0, pressure), before).state;
+      states.push(before);
+    }
+    expect(states).toEqual(['calm', 'busy', 'busy', 'pressed', 'pressed', 'busy', 'busy', 'calm']);
+  });
+});
+
+describe('decide', () => {
+  const last: Announced = { slackMib: 4096, state: 'calm', atMs: 0, checkedAtMs: 0 };
+  const at = (ms: number, slackMib: number, state: Announced['state'] = 'calm') =>
+    decide(ms, last, { slackMib, state }, INTERVAL_MS);
+
+  it('says the first one at once', () => {
+    expect(decide(0, undefined, { slackMib: 0, state: 'calm' }, INTERVAL_MS)).toBe('update');
+  });
+
+  it('says nothing within the dead band, however long', () => {
+    expect(
+      decide(1e7, { ...last, checkedAtMs: 1e7 }, { slackMib: 4096 + 384, state: 'calm' }, INTERVAL_MS),
+    ).toBe('nothing');
+  });
+
+  it('offers more after the interval, takes away after a sixth of it', () => {
+    expect([at(59_000, 8192), at(60_000, 8192)]).toEqual(['nothing', 'update']);
+    expect([at(9_000, 1024), at(10_000, 1024)]).toEqual(['nothing', 'update']);
+    expect([at(59_000, 4096, 'busy'), at(60_000, 4096, 'busy')]).toEqual(['nothing', 'update']);
+  });
+
+  it('takes the last bit away too', () => {
+    const little = { ...last, slackMib: 64 };
+    expect(decide(10_000, little, { slackMib: 0, state: 'calm' }, INTERVAL_MS)).toBe('update');
+  });
+
+  it('checks what a reset would have taken', () => {
+    expect(at(119_000, 4096)).toBe('nothing');
+    expect(at(120_000, 4096)).toBe('check');
+    expect(decide(1e7, { ...last, slackMib: 0 }, { slackMib: 0, state: 'calm' }, INTERVAL_MS)).toBe(
+      'nothing',
+    );
+  });
+
+  it('is at most a tenth of an update a minute for a machine at rest', () => {
+    let now: Announced | undefined;
+    let updates = 0;
+    for (let second = 0; second < 3600; second++) {
+      const wanted = announcement(report(3000 + 40 * Math.sin(second) + 0.02 * second), now?.state);
+      if (decide(1000 * second, now, wanted, INTERVAL_MS) !== 'update') continue;
+      updates += 1;
+      now = { ...wanted, atMs: 1000 * second, checkedAtMs: 1000 * second };
+    }
+    // The first one is the start's.
+    expect((updates - 1) / 60).toBeLessThanOrEqual(0.1);
+  });
+});
+
+describe('node record', () => {
+  it('keeps the other GRES and the comment of the site', () => {
+    const line =
+      'NodeName=n1 Gres=gpu:a100:4(S:0-1),slackmem:4K,tmp NodeAddr=n1 Comment=rack 7 [caddis: calm, slack 1M] Extra=x';
+    const node = parseNodeGres(line);
+    expect(node).toEqual({
+      others: ['gpu:a100:4', 'tmp'],
+      slackMib: 4096,
+      comment: 'rack 7 [caddis: calm, slack 1M]',
+    });
+    expect(gresList(node, 64)).toBe('gpu:a100:4,tmp,slackmem:64');
+    expect(commentWith(node.comment, 'busy')).toBe('rack 7 [caddis: busy]');
+    expect(commentWith('', 'busy')).toBe('[caddis: busy]');
+  });
+
+  it('knows a node without the GRES', () => {
+    expect(parseNodeGres(printed('show-node-idle'))).toEqual({
+      others: [],
+      slackMib: undefined,
+      comment: '',
+    });
+  });
+});
+
+describe('SlackPublisher', () => {
+  it('asks once in a while only where the site has no such GRES, and says again what was reset', async () => {
+    const commands: string[] = [];
+    let gres = 'slackmem:0';
+    const publisher = new SlackPublisher(
+      'n1',
+      async (argv) => {
+        commands.push(argv.slice(0, 4).join(' '));
+        if (argv[1] === 'update') gres = argv[3]?.slice('Gres='.length) ?? '';
+        return `NodeName=n1 Gres=${gres} NodeAddr=n1`;
+      },
+      // Every interval is over at once.
+      1e-6,
+    );
+    await new Promise((resolve) => setTimeout(resolve, 2));
+    const signal = AbortSignal.timeout(1000);
+    await publisher.publish(report(1024), signal);
+    expect(gres).toBe('slackmem:1536');
+    gres = 'slackmem:0';
+    await publisher.publish(report(1024), signal);
+    expect(gres).toBe('slackmem:1536');
+    gres = '(null)';
+    const before = commands.length;
+    await publisher.publish(report(8192), signal);
+    expect(commands.slice(before)).toEqual(['scontrol -o show node']);
+  });
+});
