@@ -91,7 +91,7 @@ export class Sampler {
 }
 
 /** A machine that was saved, or is being saved, belongs to a job that the scheduler has taken off this node. */
-const OFF_NODE = new Set(['saving', 'saved', 'ended']);
+const OFF_NODE = new Set(['saving', 'saved', 'parked', 'ended']);
 const STEADY = new Set(['ready', 'running', 'frozen']);
 
 function reservationOf({ config }: Node, job: Job): Omit<JobLoad, 'usage'> {
