@@ -11,7 +11,7 @@ import { qemuProcess } from '../vm/qemu-process.ts';
 import { removeScratch } from '../vm/scratch.ts';
 import { identityOf } from './identity.ts';
 import { Job } from './job.ts';
-import { readIntent, sweepIntents } from './moving/intents.ts';
+import { readIntent, sweepIntents, wasToldToMove } from './moving/intents.ts';
 import { fromSaved } from './moving/moved-sessions.ts';
 import { savePeriodically } from './moving/periodic.ts';
 import { cameWith } from './moving/resume-job.ts';
@@ -68,21 +68,22 @@ export async function adopt(node: Node): Promise<void> {
     await job.dispatch({ type: 'machine-ready' });
     job.log.info('machine adopted');
     savePeriodically(node, job);
-    if (await hypervisor.isPaused(domain))
+    if ((await hypervisor.isPaused(domain)) || (await wasToldToMove(config.state_dir, job.machine)))
       void takeUp(node, job).catch((error: unknown) => job.log.error(messageOf(error)));
   }
   await sweep(node);
 }
 
 /**
- * A machine that stands still. In the middle of a save whose shims are gone: it is done over. Else it is suspended, or a save had just begun: the scheduler knows. It is asked when
+ * A machine that stands still, or was to move. In the middle of a save whose shims are gone: it is done over. Else it is suspended, or a save had just begun: the scheduler knows. It is asked when
  * the shims are back, since without them nobody could say how much of the job's output was delivered.
  */
 async function takeUp(node: Node, job: Job): Promise<void> {
   if (await readIntent(node.config.state_dir, job.machine)) return job.dispatch({ type: 'move' });
   const deadline = performance.now() + SHIMS_BACK_MS;
   while (job.shims.size === 0 && performance.now() < deadline) await sleep(50);
-  await job.dispatch({ type: 'halted', signal: 0 });
+  const moves = await wasToldToMove(node.config.state_dir, job.machine);
+  await job.dispatch(moves ? { type: 'move' } : { type: 'halted', signal: 0 });
 }
 
 /**
