@@ -129,6 +129,7 @@ async function sweep(node: Node): Promise<void> {
 async function sweepFiles(node: Node): Promise<void> {
   const { config } = node;
   const isAlive = (machine: string) => node.jobs.byMachine(machine) !== undefined;
+  const isStored = (machine: string) => hasCheckpoint(node, machine);
   const gone = await sweepPlaces(config.run_dir, isAlive);
   // The next save of a machine that comes back under its name must not take an old one's word.
   await sweepIntents(config.state_dir, isAlive);
@@ -143,11 +144,19 @@ async function sweepFiles(node: Node): Promise<void> {
     if (isMachineDisk(file) && !isAlive(file.replace(/\.img$/, '')))
       await removeScratch(join(config.scratch.dir, file));
   if (config.network.mode === 'bridge') {
-    const released = await releaseStale(config.network.claims_dir, hostname(), isAlive);
+    const released = await releaseStale(config.network.claims_dir, hostname(), isAlive, isStored);
     if (released.length > 0)
       node.log.info(`gave back addresses of machines that are gone: ${released.join(', ')}`);
   }
   if (gone.length > 0) node.log.info(`removed what was left of ${gone.join(', ')}`);
+}
+
+/** Whether a machine that is gone may come back, which needs its address. */
+async function hasCheckpoint({ context: { checkpoints } }: Node, machine: string): Promise<boolean> {
+  for (const key of (await checkpoints?.store.jobs()) ?? [])
+    for (const generation of (await checkpoints?.store.generations(key)) ?? [])
+      if (generation.state === 'complete' && generation.manifest.machine === machine) return true;
+  return false;
 }
 
 /** Memory images that a caddisd was about to copy into the store when it died. */
