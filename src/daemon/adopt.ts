@@ -13,7 +13,7 @@ import { removeScratch } from '../vm/scratch.ts';
 import { identityOf } from './identity.ts';
 import { Job } from './job.ts';
 import type { Checkpoints } from './moving/checkpoints.ts';
-import { readIntent, sweepIntents } from './moving/intents.ts';
+import { readIntent, sweepIntents, wasToldToMove } from './moving/intents.ts';
 import { fromSaved } from './moving/moved-sessions.ts';
 import { savePeriodically } from './moving/periodic.ts';
 import { withdrawUnfinished } from './moving/release.ts';
@@ -87,7 +87,7 @@ export async function adopt(node: Node): Promise<void> {
     job.log.info('machine adopted');
     savePeriodically(node, job);
     bridgeTimeLimit(node, job);
-    if (await hypervisor.isPaused(domain))
+    if ((await hypervisor.isPaused(domain)) || (await wasToldToMove(config.state_dir, job.machine)))
       void takeUp(node, job).catch((error: unknown) => job.log.error(messageOf(error)));
   }
   for (const note of notes.values())
@@ -136,14 +136,15 @@ async function adoptReleased(node: Node, checkpoints: Checkpoints, note: Release
 }
 
 /**
- * A machine that stands still. In the middle of a save whose shims are gone: it is done over. Else it is suspended, or a save had just begun: the scheduler knows. It is asked when
+ * A machine that stands still, or was to move. In the middle of a save whose shims are gone: it is done over. Else it is suspended, or a save had just begun: the scheduler knows. It is asked when
  * the shims are back, since without them nobody could say how much of the job's output was delivered.
  */
 async function takeUp(node: Node, job: Job): Promise<void> {
   if (await readIntent(node.config.state_dir, job.machine)) return job.dispatch({ type: 'move' });
   const deadline = performance.now() + SHIMS_BACK_MS;
   while (job.shims.size === 0 && performance.now() < deadline) await sleep(50);
-  await job.dispatch({ type: 'halted', signal: 0 });
+  const moves = await wasToldToMove(node.config.state_dir, job.machine);
+  await job.dispatch(moves ? { type: 'move' } : { type: 'halted', signal: 0 });
 }
 
 /**
@@ -189,6 +190,7 @@ async function sweep(node: Node): Promise<void> {
 async function sweepFiles(node: Node): Promise<void> {
   const { config } = node;
   const isAlive = (machine: string) => node.jobs.byMachine(machine) !== undefined;
+  const isStored = (machine: string) => hasCheckpoint(node, machine);
   const gone = await sweepPlaces(config.run_dir, isAlive);
   // The next save of a machine that comes back under its name must not take an old one's word.
   await sweepIntents(config.state_dir, isAlive);
@@ -203,11 +205,19 @@ async function sweepFiles(node: Node): Promise<void> {
     if (isMachineDisk(file) && !isAlive(file.replace(/\.img$/, '')))
       await removeScratch(join(config.scratch.dir, file));
   if (config.network.mode === 'bridge') {
-    const released = await releaseStale(config.network.claims_dir, hostname(), isAlive);
+    const released = await releaseStale(config.network.claims_dir, hostname(), isAlive, isStored);
     if (released.length > 0)
       node.log.info(`gave back addresses of machines that are gone: ${released.join(', ')}`);
   }
   if (gone.length > 0) node.log.info(`removed what was left of ${gone.join(', ')}`);
+}
+
+/** Whether a machine that is gone may come back, which needs its address. */
+async function hasCheckpoint({ context: { checkpoints } }: Node, machine: string): Promise<boolean> {
+  for (const key of (await checkpoints?.store.jobs()) ?? [])
+    for (const generation of (await checkpoints?.store.generations(key)) ?? [])
+      if (generation.state === 'complete' && generation.manifest.machine === machine) return true;
+  return false;
 }
 
 /** Memory images that a caddisd was about to copy into the store when it died. */

@@ -5,7 +5,7 @@ import type { HookClient, HookSocket } from './hook-server.ts';
 import { identityOf } from './identity.ts';
 import type { Job } from './job.ts';
 import type { Node } from './node.ts';
-import { checkpoint, control, isControlVerb } from './verbs/control.ts';
+import { beginMove, checkpoint, control, isControlVerb } from './verbs/control.ts';
 import { drain, undrain } from './verbs/drain.ts';
 import { epilog } from './verbs/epilog.ts';
 import { exec, shell } from './verbs/exec.ts';
@@ -83,10 +83,11 @@ async function answerStep(node: Node, job: Job, call: HookCall, client: HookClie
   if (call.verb === 'exec') return exec(job, call, client);
   if (call.verb === 'shell') return shell(job, call, client, job.identity);
   if (isControlVerb(call.verb)) {
-    // The socket goes with the job: the answer must not wait for the end of a save.
-    const done = control(node, job, call.verb);
-    if (call.verb !== 'migrate') await done;
-    else done.catch((error: unknown) => job.log.error(messageOf(error)));
+    if (call.verb === 'migrate') {
+      await beginMove(node, job);
+      // The socket goes with the job: the answer must not wait for the end of a save.
+      job.dispatch({ type: 'move' }).catch((error: unknown) => job.log.error(messageOf(error)));
+    } else await control(node, job, call.verb);
     return client.exit(0);
   }
   if (call.verb === 'checkpoint') {

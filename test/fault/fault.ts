@@ -4,6 +4,11 @@ export interface FaultPart {
   readonly run: (tally: Tally) => Promise<void>;
 }
 
+/** A promise that does not hold. */
+export class Violation extends Error {
+  override name = 'Violation';
+}
+
 /** Counts variants by kind and keeps what failed. */
 export class Tally {
   readonly kinds: Record<string, number> = {};
@@ -17,7 +22,7 @@ export class Tally {
     try {
       await attempt();
     } catch (error) {
-      const isViolation = error instanceof Error && error.name === 'Violation';
+      const isViolation = error instanceof Violation;
       const what = isViolation || !(error instanceof Error) ? String(error) : (error.stack ?? error.message);
       this.failures.push({ kind, variant, what });
     }

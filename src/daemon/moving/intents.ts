@@ -1,4 +1,4 @@
-import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { access, mkdir, open, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { manifestSchema } from '../../checkpoint/manifest-schema.ts';
@@ -35,15 +35,33 @@ export async function readIntent(stateDir: string, machine: string): Promise<Sav
   }
 }
 
+/** A scheduler that has been told that the machine moves does not say it again, and cannot be asked. */
+export async function noteMove(stateDir: string, machine: string): Promise<void> {
+  await mkdir(join(stateDir, 'intents'), { recursive: true, mode: 0o700 });
+  await writeFile(movePath(stateDir, machine), '', { mode: 0o600 });
+}
+
+export function wasToldToMove(stateDir: string, machine: string): Promise<boolean> {
+  return access(movePath(stateDir, machine)).then(
+    () => true,
+    () => false,
+  );
+}
+
 export async function removeIntent(stateDir: string, machine: string): Promise<void> {
-  await rm(intentPath(stateDir, machine), { force: true });
+  for (const path of [intentPath(stateDir, machine), movePath(stateDir, machine)])
+    await rm(path, { force: true });
 }
 
 /** Removes those of machines that are gone: their caddisd died between ending a machine and forgetting it. */
 export async function sweepIntents(stateDir: string, isAlive: (machine: string) => boolean): Promise<void> {
   for (const file of await readdir(join(stateDir, 'intents')).catch(() => [] as string[]))
-    if (!isAlive(file.replace(/\.json(\.new)?$/, '')))
+    if (!isAlive(file.replace(/\.(json(\.new)?|move)$/, '')))
       await rm(join(stateDir, 'intents', file), { force: true });
+}
+
+function movePath(stateDir: string, machine: string): string {
+  return join(stateDir, 'intents', `${machine}.move`);
 }
 
 function intentPath(stateDir: string, machine: string): string {

@@ -1,5 +1,6 @@
 import type { HookAnswer } from '../../scheduler/scheduler.ts';
 import type { Job } from '../job.ts';
+import { noteMove } from '../moving/intents.ts';
 import { snapshot } from '../moving/snapshot.ts';
 import type { Node } from '../node.ts';
 import { refuseUnsavable } from './refuse-unsavable.ts';
@@ -20,11 +21,17 @@ export async function control(node: Node, job: Job, verb: ControlVerb): Promise<
       await job.dispatch({ type: 'resume' });
       break;
     case 'migrate':
-      refuseUnsavable(node, job);
+      await beginMove(node, job);
       await job.dispatch({ type: 'move' });
       break;
   }
   return { exitCode: 0 };
+}
+
+/** What must be certain before a scheduler's migration method is answered: a caddisd that is killed behind it moves the machine all the same. Throws when it cannot be moved. */
+export async function beginMove(node: Node, job: Job): Promise<void> {
+  refuseUnsavable(node, job);
+  await noteMove(node.config.state_dir, job.machine);
 }
 
 /** A checkpoint of a job that goes on running. */

@@ -44,7 +44,15 @@ export async function prolog(
     return noMachine(node, scheduler, request, trouble, signal);
   }
 
+  if (isMadeAlready(node, request)) return { exitCode: 0 };
   return begin(node, scheduler, request, signal);
+}
+
+/** A caddisd that was killed just before it answered has made this start's machine, and the hook asks again. No step has begun in it. */
+function isMadeAlready(node: Node, { key, restartCount }: JobRequest): boolean {
+  const job = node.jobs.current(key);
+  if (!job?.isAdopted || job.state.phase !== 'ready') return false;
+  return job.facts.request.restartCount === restartCount;
 }
 
 /** Makes the machine, or restores it from the newest checkpoint that holds. */

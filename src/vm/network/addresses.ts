@@ -101,11 +101,12 @@ export async function transferAddress(
   }
 }
 
-/** Gives back what `host` holds for machines that it no longer has: after a crash. Returns the addresses. */
+/** Gives back what `host` holds for machines that it no longer has: after a crash. One of which a checkpoint is in the store keeps its address there. Returns the addresses. */
 export async function releaseStale(
   dir: string,
   host: string,
   isAlive: (machine: string) => boolean,
+  isStored: (machine: string) => Promise<boolean> = async () => false,
 ): Promise<string[]> {
   const released: string[] = [];
   for (const name of await readdir(dir).catch(() => [] as string[])) {
@@ -116,7 +117,8 @@ export async function releaseStale(
       if (name.startsWith('.claim-')) await rm(join(dir, name), { force: true });
       continue;
     }
-    await releaseAddress(dir, name, { host, machine });
+    if (await isStored(machine)) await transferAddress(dir, name, machine, IN_STORE);
+    else await releaseAddress(dir, name, { host, machine });
     released.push(name);
   }
   return released;

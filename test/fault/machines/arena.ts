@@ -3,7 +3,7 @@ import { nodeTroubles, untilNoTrouble } from '../../integration/support/faults.t
 import type { Lab } from '../../lab/host.ts';
 import { startLibvirtd } from '../../lab/libvirt.ts';
 import { until } from '../../lab/process.ts';
-import type { Tally } from '../fault.ts';
+import { type Tally, Violation } from '../fault.ts';
 import { type CountingJob, finish, progressOf, submitCounter } from './counting-job.ts';
 import type { Fired, Rule, Traced } from './rules.ts';
 import { describe, look, type Machine, type Sight } from './sight.ts';
@@ -12,7 +12,7 @@ import type { WatchedHost } from './watched-host.ts';
 /** systemd's RestartSec of caddisd.service. */
 const BACK_AFTER_MS = 1_000;
 /** From the request to the job counting again, restarts and waits for leases included. */
-const MOVE_MS = 150_000;
+const MOVE_MS = 100_000;
 const LOOK_EVERY_MS = 500;
 /** Grid Engine has no count of restarts: a job that did not move at all is taken as it is after this long. */
 const UNMOVED_MS = 8_000;
@@ -20,6 +20,8 @@ const UNMOVED_MS = 8_000;
 /** Something that goes wrong at a point of a job's save or restore. */
 export interface Variant {
   readonly kind: string;
+  /** What `besides` does, in words. */
+  readonly what?: string;
   readonly side: 'save' | 'restore';
   readonly point: string;
   readonly nth: number;
@@ -29,8 +31,13 @@ export interface Variant {
   readonly backAfterMs?: number;
   /** The job must go on from where it was: a fresh start, whatever the reason, loses a good state. */
   readonly keeps: boolean;
-  /** What else is done when the point is reached; a rule that holds is let go when it is done. */
-  readonly then?: (host: WatchedHost) => Promise<void>;
+  /** What was saved must not be restored: a job that went on has gone on from something damaged. */
+  readonly loses?: boolean;
+  /** What else is done when the point is reached; a rule that holds is let go when it is done. What it resolves with is waited for at the end of the move. */
+  readonly besides?: (
+    host: WatchedHost,
+    job: CountingJob,
+  ) => Promise<{ readonly over: Promise<void> } | undefined>;
 }
 
 interface Placed {
@@ -140,7 +147,12 @@ export class Arena {
         logs,
         hit.some(({ variant }) => variant.keeps),
       );
-      const wrong = settled.get(job) ?? verdict.wrong;
+      const damaged =
+        hit.some(({ variant }) => variant.loses) && verdict.wrong === undefined && !verdict.afresh;
+      const wrong =
+        settled.get(job) ??
+        verdict.wrong ??
+        (damaged ? 'it went on from a checkpoint that was damaged' : undefined);
       const texts = [
         ...hit.map(({ variant }) => [variant.kind, wordsOf(variant)] as const),
         ...beside.map(
@@ -212,13 +224,13 @@ export class Arena {
 
   /** Waits for one rule, and does what follows from it. */
   async #watch(
-    { rule, host, variant }: { rule: Rule; host: WatchedHost; variant: Variant },
+    { rule, host, variant, job }: { rule: Rule; host: WatchedHost; variant: Variant; job: CountingJob },
     signal: AbortSignal,
   ): Promise<Fired | undefined> {
     for (;;) {
       const fired = host.fired().find(({ id }) => id === rule.id);
       if (fired) {
-        await this.#follow(host, rule, variant);
+        await this.#follow(host, rule, variant, job);
         return fired;
       }
       if (signal.aborted) return undefined;
@@ -226,9 +238,9 @@ export class Arena {
     }
   }
 
-  async #follow(host: WatchedHost, rule: Rule, variant: Variant): Promise<void> {
+  async #follow(host: WatchedHost, rule: Rule, variant: Variant, job: CountingJob): Promise<void> {
     await host.drop(rule.id);
-    await variant.then?.(host);
+    const more = await variant.besides?.(host, job);
     switch (rule.act) {
       case 'kill-caddisd':
         await pause(variant.backAfterMs ?? BACK_AFTER_MS);
@@ -242,6 +254,7 @@ export class Arena {
         await host.release(rule.id);
         break;
     }
+    await more?.over;
   }
 
   /** Asks for the moves, and waits until each job counts again, wherever. What is wrong with those that do not. */
@@ -421,14 +434,10 @@ function needlesOf({ key }: CountingJob, machines: readonly string[]): string[] 
   ];
 }
 
-function wordsOf({ act, point, nth, delayMs }: Variant): string {
-  return `${act}${delayMs > 0 ? ` ${delayMs} ms` : ''} after "${point}"${nth > 1 ? ` (${nth})` : ''}`;
+function wordsOf({ act, what, point, nth, delayMs }: Variant): string {
+  return `${what ?? act}${delayMs > 0 ? ` ${delayMs} ms` : ''} after "${point}"${nth > 1 ? ` (${nth})` : ''}`;
 }
 
 function pause(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
-}
-
-export class Violation extends Error {
-  override name = 'Violation';
 }

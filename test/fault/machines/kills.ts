@@ -1,4 +1,3 @@
-import type { BatchSystem } from '../../integration/support/batch.ts';
 import type { Arena, Variant } from './arena.ts';
 import { type Point, pointsOf } from './points.ts';
 
@@ -19,41 +18,45 @@ const RUNS = 'create generation/resumed';
  * themselves: what an undisturbed one did is what is killed next. Ends when all were tried, or after `boundMs`; returns how many were not.
  */
 export async function kills(arena: Arena, boundMs: number): Promise<number> {
-  const until = Date.now() + boundMs;
-  const queue: { variant: Variant; tries: number }[] = [];
   const known = new Set<string>();
-  const learn = () => {
-    for (const { side, steps } of arena.learnt.splice(0))
-      for (const [index, point] of pointsOf(steps).entries()) {
+  const learn = (): Variant[] =>
+    arena.learnt.splice(0).flatMap(({ side, steps }) => {
+      const names = steps.map((step) => step.point);
+      return pointsOf(steps).flatMap((point) => {
         const name = `${side} ${point.point} ${point.nth} ${point.delayMs}`;
-        if (known.has(name)) continue;
+        if (known.has(name)) return [];
         known.add(name);
-        const names = steps.map((step) => step.point);
-        queue.push(
-          ...variantsAt(point, side, names, known.size + index).map((variant) => ({ variant, tries: 0 })),
-        );
-      }
-  };
-  const next = (_system: BatchSystem, side: Variant['side']): Variant | undefined => {
-    const found = queue.findIndex(({ variant }) => variant.side === side);
-    const place = Math.max(found, 0);
-    const [taken] = queue.splice(place, 1);
-    if (taken) under.push(taken);
-    return taken?.variant;
-  };
-  let under: typeof queue = [];
+        return variantsAt(point, side, names, known.size);
+      });
+    });
   await arena.move(() => undefined);
-  learn();
+  return meetAll(arena, learn(), { until: Date.now() + boundMs, more: learn });
+}
+
+/** Has every variant meet a job, as many in each move as there are jobs. Returns how many were left when the time was over. */
+export async function meetAll(
+  arena: Arena,
+  variants: readonly Variant[],
+  { until, more = () => [] }: { readonly until: number; readonly more?: () => readonly Variant[] },
+): Promise<number> {
+  const queue = variants.map((variant) => ({ variant, tries: 0 }));
   while (queue.length > 0 && Date.now() < until) {
-    under = [];
+    const under: typeof queue = [];
     await arena.fill(PER_SYSTEM);
-    const missed = new Set(await arena.move(next));
+    const missed = new Set(
+      await arena.move((_system, side) => {
+        const place = queue.findIndex(({ variant }) => variant.side === side);
+        const [taken] = queue.splice(Math.max(place, 0), 1);
+        if (taken) under.push(taken);
+        return taken?.variant;
+      }),
+    );
     queue.push(
       ...under
         .filter(({ variant, tries }) => missed.has(variant) && tries + 1 < MOST_TRIES)
         .map(({ variant, tries }) => ({ variant, tries: tries + 1 })),
+      ...more().map((variant) => ({ variant, tries: 0 })),
     );
-    learn();
   }
   return queue.length;
 }

@@ -3,10 +3,14 @@ import { untilNothingLeft } from '../../integration/support/leftovers.ts';
 import { current, down, up } from '../../lab/lab.ts';
 import type { FaultPart } from '../fault.ts';
 import { Arena } from './arena.ts';
-import { kills, PER_SYSTEM } from './kills.ts';
+import { damageVariants } from './damage.ts';
+import { kills, meetAll, PER_SYSTEM } from './kills.ts';
+import { outageVariants, raceVariants } from './outages.ts';
 import { buildInterposer, WatchedHost } from './watched-host.ts';
 
-const KILLS_MS = Number(process.env.FAULT_KILLS_S ?? 480) * 1000;
+/** Together with the starts and ends of jobs a quarter of an hour. */
+const KILLS_MS = Number(process.env.FAULT_KILLS_SECONDS ?? 480) * 1000;
+const SCRIPT_MS = Number(process.env.FAULT_SCRIPT_SECONDS ?? 300) * 1000;
 
 /** Real machines of real jobs of both schedulers, on the lab: brought up if it is not, and then taken down again. */
 export const machinesPart: FaultPart = {
@@ -22,7 +26,9 @@ export const machinesPart: FaultPart = {
       await Promise.all([one.begin(), two.begin()]);
       const arena = new Arena(lab, [one, two], tally, say);
       await arena.fill(PER_SYSTEM);
-      const untried = await kills(arena, KILLS_MS);
+      const script = [...damageVariants(lab), ...raceVariants(), ...outageVariants(lab)];
+      const untried =
+        (await kills(arena, KILLS_MS)) + (await meetAll(arena, script, { until: Date.now() + SCRIPT_MS }));
       for (let i = 0; i < untried; i++) tally.count('points not tried for want of time');
       await arena.empty();
       await tally.variant('nothing left behind', 'after all', async () => {

@@ -15,7 +15,7 @@ export interface Rule {
 /**
  * `hold` lets caddisd run on and keeps this one step from being finished until the file `go-<id>` is there; `tell` only says that the point was reached.
  */
-export type Act = 'kill-caddisd' | 'kill-libvirtd' | 'kill-qemu' | 'hold' | 'tell';
+type Act = 'kill-caddisd' | 'kill-libvirtd' | 'kill-qemu' | 'hold' | 'tell';
 
 /** One line of `trace`: a step that has been done, as it happened. */
 export interface Traced {
@@ -65,6 +65,7 @@ const KINDS: readonly (readonly [RegExp, string])[] = [
   [/\/store\/jobs\/[^/]+$/, 'job'],
   [/\/intents\/[^/]+\.new$/, 'intent beside'],
   [/\/intents\/[^/]+\.json$/, 'intent'],
+  [/\/intents\/[^/]+\.move$/, 'move note'],
   [/\/caddis-[0-9a-f]{12}\.memory$/, 'staged memory'],
   [/\/caddis-[0-9a-f]{12}\.img\.part$/, 'scratch part'],
   [/\/caddis-[0-9a-f]{12}\.img$/, 'scratch disk'],

@@ -67,7 +67,7 @@ async function gridEngineStates(lab: Lab): Promise<States> {
   );
 }
 
-export async function machinesOn(node: LabHost): Promise<Machine[]> {
+async function machinesOn(node: LabHost): Promise<Machine[]> {
   const text = await on(node, [hookClient, '--connect-timeout', '0', 'status'], { timeoutMs: 10_000 }).catch(
     () => '{"machines":[]}',
   );

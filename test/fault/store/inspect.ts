@@ -2,13 +2,9 @@ import { isCheckpointRefused } from '../../../src/checkpoint/errors.ts';
 import type { Generation } from '../../../src/checkpoint/generation.ts';
 import { unpackScratch } from '../../../src/checkpoint/scratch.ts';
 import type { CheckpointStore } from '../../../src/checkpoint/store.ts';
+import { Violation } from '../fault.ts';
 import type { UnreliableIo } from './unreliable-io.ts';
 import { diskOf, KEY, LOCAL, memoryOf, reopen, STORE, save, TARGET } from './world.ts';
-
-/** A property that does not hold. */
-class Violation extends Error {
-  override name = 'Violation';
-}
 
 export function demand(holds: boolean, text: string): asserts holds {
   if (!holds) throw new Violation(text);

@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -48,6 +48,17 @@ describe('address claims', () => {
     await writeFile(join(dir, 'torn'), '');
     expect(await releaseStale(dir, 'n1', (machine) => machine === 'caddis-alive')).toEqual([gone]);
     expect(await readdir(dir)).toHaveLength(3);
+  });
+
+  it('keeps the address of a machine that is gone and has a checkpoint', async () => {
+    const address = await claimAddress(dir, range, { host: 'n1', machine: 'caddis-saved' });
+    await releaseStale(
+      dir,
+      'n1',
+      () => false,
+      async (machine) => machine === 'caddis-saved',
+    );
+    expect(await readFile(join(dir, address), 'utf8')).toBe('- caddis-saved\n');
   });
 
   it('refuses what is no range', () => {
