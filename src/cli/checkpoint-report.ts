@@ -78,7 +78,7 @@ export function verifiedTable(verified: readonly Verified[]): string {
 /** What a person wants to know of one checkpoint; `--json` has the rest of the manifest. */
 export function details(one: ListedGeneration, claim: CurrentClaim | undefined): string {
   const held = claim
-    ? `${claim.holder.host}, machine ${claim.holder.machine}, epoch ${claim.epoch}${claim.released ? ', released' : ''}`
+    ? `${claim.holder.host}, machine ${claim.holder.machine}, epoch ${claim.epoch}${claim.released ? ', released' : claim.parked ? ', parked' : ''}`
     : 'nobody';
   const lines = [
     ['checkpoint', `${formatKey(one.key)}/${one.number}`],

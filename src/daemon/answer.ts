@@ -70,9 +70,11 @@ export async function answer(
 /** `migrate JOB [HOST|-] [SECONDS]`: 0 = not to wait for it. News are one JSON object a line. */
 async function migrateAndFollow(node: Node, job: Job, call: HookCall, client: HookClient): Promise<void> {
   const [, to = '-', seconds = '0'] = call.args;
+  const epoch = node.context.checkpoints?.custody.epochOf(job) ?? 0;
   await migrate(node, job, to === '-' ? undefined : to);
   if (Number(seconds) > 0)
     await follow(node, job, {
+      epoch,
       waitMs: Number(seconds) * 1000,
       signal: client.signal,
       tell: (news) => client.stdout(`${JSON.stringify(news)}\n`),

@@ -53,16 +53,20 @@ async function requeueTo(job: Job, host: string): Promise<'by-signal' | 'by-exit
   }
 }
 
-/** Tells how a job that was put back gets on, until it goes on somewhere. Throws CaddisError when it does not within `waitMs`. */
+/** Tells how a job that was put back gets on, until it goes on under a later claim than `epoch`. Throws CaddisError when it does not within `waitMs`. */
 export async function follow(
   node: Node,
   job: Job,
-  { waitMs, signal, tell }: { waitMs: number; signal: AbortSignal; tell: (news: MigrationNews) => void },
+  {
+    epoch,
+    waitMs,
+    signal,
+    tell,
+  }: { epoch: number; waitMs: number; signal: AbortSignal; tell: (news: MigrationNews) => void },
 ): Promise<void> {
   const { checkpoints } = node.context;
   if (!checkpoints) return;
   const begun = performance.now();
-  const epoch = checkpoints.custody.epochOf(job);
   let phase = '';
   let asked = begun;
   while (performance.now() - begun < waitMs) {
