@@ -63,10 +63,10 @@ static int is_for_job(const char *verb)
 	return 0;
 }
 
-int endpoint_path(const char *directory, const char *verb, char path[PATH_BYTES], const char **why)
+int endpoint_path(const char *directory, const char *verb, int names_job, char path[PATH_BYTES], const char **why)
 {
 	const char *given = getenv("CADDIS_KEY");
-	int of_job = is_for_job(verb) || (!strcmp(verb, "shell") && given && *given), n;
+	int of_job = (is_for_job(verb) && !names_job) || (!strcmp(verb, "shell") && given && *given), n;
 	char key[64];
 
 	if (of_job && find_key(key)) {

@@ -14,7 +14,7 @@ export interface LogLine {
 
 const LINE = /^(\S+) (?:debug|info|warn|error) \[(\S+) \S+\] (.*?)(?: (\{.*\}))?$/gm;
 
-export function daemonLog(lab: Lab, node: LabHost): string {
+function daemonLog(lab: Lab, node: LabHost): string {
   return join(lab.paths.logs, `${node.name}-caddisd.log`);
 }
 

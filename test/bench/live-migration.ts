@@ -48,8 +48,8 @@ async function migrateByLibvirt({ domain, from, to }: Move): Promise<Figures> {
   await on(from, [...virsh, 'migrate', ...options, domain, ...uris], { timeoutMs: 4 * BOUND_S * 1000 });
   const totalMs = performance.now() - began;
   const info = await on(to, [...virsh, 'domjobinfo', '--completed', domain]);
-  const downtime = Number(/^Total downtime:\s+(\d+) ms/m.exec(info)?.[1] ?? Number.NaN);
-  const sent = /^Memory processed:\s+([\d.]+) (\S+)/m.exec(info);
+  const downtime = Number(/^Total downtime:\s+(\d+)\s+ms/m.exec(info)?.[1] ?? Number.NaN);
+  const sent = /^Memory processed:\s+([\d.]+)\s+(\S+)/m.exec(info);
   return {
     total_ms: Math.round(totalMs),
     downtime_ms: Number.isNaN(downtime) ? null : downtime,

@@ -69,7 +69,7 @@ export async function requeue(
         wake_ms: ready.fields.wake ?? null,
         ...Object.fromEntries(Object.entries(ready.fields).map(([name, ms]) => [`prolog_${name}_ms`, ms])),
       },
-      requeue_to_next_line_ms: next - requested,
+      requeue_to_next_line_ms: Math.round(next - requested),
     },
     virshRestoreAim: (virshMs) => ({
       restore_ms: restoreMs,
