@@ -1,3 +1,5 @@
+import { setTimeout } from 'node:timers/promises';
+
 import { asUser } from '../integration/support/batch.ts';
 import { startOn, stopOn } from '../lab/caddisd.ts';
 import type { Lab, LabHost } from '../lab/host.ts';
@@ -12,8 +14,9 @@ import { requeue } from './requeue-save.ts';
 /** 2,000 MB does not fit into ten minutes of an emulated machine: `--sizes 50,500,2000` has it. */
 const DEFAULT_SIZES_MB = [50, 500];
 const DIRTY_MB_PER_S = 100;
-/** Parts of the bench stop caddisd: the job is not to stop by itself meanwhile. */
+/** While caddisd is stopped the job is not to stop by itself: its guest is given this before. */
 const LONG_LEASE = '[checkpoint]\nlease = 600\n';
+const LEASE_TAKEN_MS = 3000;
 
 /**
  * Saving, restoring, checkpoints and migration of real sbatch jobs that hold live data, beside what plain libvirt, dd and CRIU take for the same in this run.
@@ -24,21 +27,15 @@ export async function checkpoint({
   say,
 }: BenchOptions): Promise<Figures> {
   return onLab(say, async (lab) => {
-    await restartAll(lab, LONG_LEASE);
-    try {
-      const figures: Record<string, Figures> = {};
-      for (const megabytes of sizes)
-        figures[`live_${megabytes}_mb`] = await ofSize(lab, megabytes, runs, say);
-      return {
-        acceleration: 'tcg',
-        sizes_mb: sizes.join(),
-        left_out_sizes_mb: [50, 500, 2000].filter((size) => !sizes.includes(size)).join() || null,
-        data: 'one random block of 4 MiB, shifted anew for each copy: images are raw, nothing of it is compressed or merged',
-        ...figures,
-      };
-    } finally {
-      await restartAll(lab, '');
-    }
+    const figures: Record<string, Figures> = {};
+    for (const megabytes of sizes) figures[`live_${megabytes}_mb`] = await ofSize(lab, megabytes, runs, say);
+    return {
+      acceleration: 'tcg',
+      sizes_mb: sizes.join(),
+      left_out_sizes_mb: [50, 500, 2000].filter((size) => !sizes.includes(size)).join() || null,
+      data: 'one random block of 4 MiB, shifted anew for each copy: images are raw, nothing of it is compressed or merged',
+      ...figures,
+    };
   });
 }
 
@@ -83,18 +80,14 @@ async function withoutCaddisd(
 ): Promise<{ plain: Figures; migration: Figures }> {
   const domain = await domainOf(node, job);
   await stopOn(node);
+  await startOn(lab, node, LONG_LEASE);
+  await setTimeout(LEASE_TAKEN_MS);
+  await stopOn(node);
   try {
     const { figures, restoreMs } = await plainSave(lab, node, domain);
     const migration = await liveMigrations(job, { domain, from: node, to: other }, DIRTY_MB_PER_S);
     return { plain: { virsh: figures, restore_aim: restoreAim(restoreMs) }, migration };
   } finally {
-    await startOn(lab, node, LONG_LEASE);
-  }
-}
-
-async function restartAll(lab: Lab, extra: string): Promise<void> {
-  for (const node of lab.nodes) {
-    await stopOn(node);
-    await startOn(lab, node, extra);
+    await startOn(lab, node);
   }
 }
