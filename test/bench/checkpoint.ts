@@ -11,7 +11,7 @@ import { pausesOf } from './periodic-pause.ts';
 import { plainSave } from './plain-save.ts';
 import { requeue } from './requeue-save.ts';
 
-/** 2,000 MB does not fit into ten minutes of an emulated machine: `--sizes 50,500,2000` has it. */
+/** About 40 s and 90 s on two cores; 2,000 MB (`--sizes 50,500,2000`) takes longer. */
 const DEFAULT_SIZES_MB = [50, 500];
 const DIRTY_MB_PER_S = 100;
 /** While caddisd is stopped the job is not to stop by itself: its guest is given this before. */
