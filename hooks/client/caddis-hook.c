@@ -102,7 +102,7 @@ int main(int argc, char **argv)
 	/* prolog, epilog and facts may be asked twice: a new caddisd ends the machine that the last one was making. */
 	o.ask_again_ms = o.is_step ? 0 : w.timeout_ms >= 0 ? w.timeout_ms : ASK_AGAIN_MS;
 	o.connect_timeout_ms = w.timeout_ms >= 0 ? w.timeout_ms : o.is_step ? STEP_CONNECT_MS : HOOK_CONNECT_MS;
-	if (endpoint_path(endpoint_directory(w.run), o.call.verb, path, &why))
+	if (endpoint_path(endpoint_directory(w.run), o.call.verb, !o.is_step && *o.call.args, path, &why))
 		usage(why, "");
 	o.path = path;
 	client_run(&o, &end);

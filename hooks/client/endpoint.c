@@ -63,15 +63,18 @@ static int is_for_job(const char *verb)
 	return 0;
 }
 
-int endpoint_path(const char *directory, const char *verb, char path[PATH_BYTES], const char **why)
+int endpoint_path(const char *directory, const char *verb, int names_job, char path[PATH_BYTES], const char **why)
 {
 	const char *given = getenv("CADDIS_KEY");
 	int of_job = is_for_job(verb) || (!strcmp(verb, "shell") && given && *given), n;
 	char key[64];
 
 	if (of_job && find_key(key)) {
-		*why = "which job? expected CADDIS_KEY (slurm-17, gridengine-12.1), or Grid Engine's JOB_ID and SGE_TASK_ID, in the environment";
-		return -1;
+		if (!names_job) {
+			*why = "which job? expected CADDIS_KEY (slurm-17, gridengine-12.1), or Grid Engine's JOB_ID and SGE_TASK_ID, in the environment";
+			return -1;
+		}
+		of_job = 0;
 	}
 	n = of_job ? snprintf(path, PATH_BYTES, "%s/jobs/%s/step.sock", directory, key) : snprintf(path, PATH_BYTES, "%s/hook.sock", directory);
 	if (n >= 0 && n < PATH_BYTES)

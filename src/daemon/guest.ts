@@ -115,6 +115,11 @@ export class Guest {
     return this.#router.sessions().length;
   }
 
+  /** Commands of the job that run on the host. */
+  get relays(): number {
+    return this.#router.stand().relays.length;
+  }
+
   /** Resolves when the agent answers, and begins to watch it. */
   async up(timeoutMs: number, signal: AbortSignal): Promise<void> {
     await this.#link.ready({ timeoutMs, signal });
@@ -177,8 +182,7 @@ export class Guest {
 
   /** How the sessions of a job that stands still inside the guest stand; undefined when they do not come to rest. */
   async stand(): Promise<MovedState | undefined> {
-    const relayed = this.#router.stand().relays.length > 0;
-    const settled = await this.#router.settle(relayed ? QUIET_RELAYED_MS : QUIET_MS, REST_MS);
+    const settled = await this.#router.settle(this.relays > 0 ? QUIET_RELAYED_MS : QUIET_MS, REST_MS);
     return settled ? this.#router.stand() : undefined;
   }
 

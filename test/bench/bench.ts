@@ -12,6 +12,8 @@ export interface BenchOptions {
   readonly tasks: number | undefined;
   readonly megabytes: number | undefined;
   readonly machines: number | undefined;
+  /** MB of live data of each machine. */
+  readonly sizes: readonly number[] | undefined;
   /** Progress, on stderr. */
   readonly say: (line: string) => void;
 }

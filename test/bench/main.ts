@@ -17,21 +17,26 @@ const benches: Record<string, { says: string; load: () => Promise<Bench> }> = {
     says: 'RPCs to slurmctld of an array, native beside VM',
     load: async () => (await import('./rpc.ts')).rpc,
   },
+  checkpoint: {
+    says: 'save, restore, periodic checkpoints and migration of jobs with live data, beside virsh, dd and CRIU',
+    load: async () => (await import('./checkpoint.ts')).checkpoint,
+  },
   datapath: {
     says: 'Node as the data path, without a guest: throughput and CPU of the router',
     load: async () => (await import('./datapath.ts')).datapath,
   },
 };
 
-const USAGE = `usage: npm run bench -- NAME [--json] [--runs N] [--tasks N] [--megabytes N] [--machines N]
+const USAGE = `usage: npm run bench -- NAME [--json] [--runs N] [--tasks N] [--megabytes N] [--machines N] [--sizes N,N]
 ${Object.entries(benches)
-  .map(([name, { says }]) => `  ${name.padEnd(9)} ${says}`)
+  .map(([name, { says }]) => `  ${name.padEnd(10)} ${says}`)
   .join('\n')}
   --json        one JSON object on stdout instead of a table
-  --runs N      measurements of each kind (default 10; exec: steps, default 30)
+  --runs N      measurements of each kind (default 10; exec: steps, default 30; checkpoint: default 3)
   --tasks N     tasks of the array (rpc; default 200)
   --megabytes N bytes of each transfer (exec, default 100; datapath, default 1000)
-  --machines N  machines on one node for the daemon's memory (exec; default 10, 0: leave it out)`;
+  --machines N  machines on one node for the daemon's memory (exec; default 10, 0: leave it out)
+  --sizes N,N   MB of live data (checkpoint; default 50,500; 2000 takes longer)`;
 
 try {
   const { values, positionals } = parseArgs({
@@ -43,6 +48,7 @@ try {
       tasks: { type: 'string' },
       megabytes: { type: 'string' },
       machines: { type: 'string' },
+      sizes: { type: 'string' },
     },
   });
   const [name = ''] = positionals;
@@ -56,6 +62,7 @@ try {
     tasks: count('tasks', values.tasks),
     megabytes: count('megabytes', values.megabytes),
     machines: count('machines', values.machines),
+    sizes: values.sizes?.split(',').map((size) => count('sizes', size) as number),
     say: (line) => console.error(`${name}: ${line}`),
   };
   const figures = await (await bench.load())(options);

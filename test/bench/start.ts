@@ -1,10 +1,11 @@
-import { open, readFile, stat } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { type BatchSystem, submit, type Where, waitForEnd } from '../integration/support/batch.ts';
 import type { Lab } from '../lab/host.ts';
 import { until } from '../lab/process.ts';
 import { type BenchOptions, type Figures, onLab } from './bench.ts';
+import { tail } from './daemon-log.ts';
 import { plainBoot } from './plain-boot.ts';
 import { type MachineStart, startsIn } from './start-log.ts';
 import { median, medianParts, rounded, spread } from './statistics.ts';
@@ -110,19 +111,4 @@ function partsOf(machine: MachineStart, submitted: number, began: number): Recor
     ready_to_step_ms: machine.stepAt - machine.readyAt,
     first_exec_ms: began - machine.stepAt,
   };
-}
-
-/** What was written to a file since it had this size. */
-async function tail(path: string, from: number): Promise<string> {
-  const file = await open(path);
-  try {
-    const { size } = await file.stat();
-    const { buffer, bytesRead } = await file.read({
-      buffer: Buffer.alloc(Math.max(size - from, 0)),
-      position: from,
-    });
-    return buffer.toString('utf8', 0, bytesRead);
-  } finally {
-    await file.close();
-  }
 }

@@ -7,12 +7,15 @@ import { copyImage } from '../../checkpoint/copy.ts';
 import { mapExtents, packedBytes } from '../../checkpoint/extents.ts';
 import type { Generation } from '../../checkpoint/generation.ts';
 import { packScratch } from '../../checkpoint/scratch.ts';
+import type { Domain } from '../../libvirt/index.ts';
 import { CaddisError, messageOf } from '../../model/errors.ts';
 import { formatBytes } from '../../model/units.ts';
+import type { Hypervisor } from '../../vm/hypervisor.ts';
 import { qemuProcess, residentBytes } from '../../vm/qemu-process.ts';
 import type { Guest } from '../guest.ts';
 import type { Job } from '../job.ts';
 import type { Node } from '../node.ts';
+import { stopwatch } from '../start-machine.ts';
 import type { Checkpoints } from './checkpoints.ts';
 import { describeCheckpoint } from './manifest-of.ts';
 import { type SavedSessions, savedStanding } from './moved-sessions.ts';
@@ -35,13 +38,11 @@ export async function snapshot(node: Node, job: Job, reason: SnapshotReason): Pr
   return job.exclusive(async () => {
     const staged = stagedFiles(node, checkpoints, job);
     try {
-      const pauseMs = performance.now();
-      const standing = await stage(node, checkpoints, job, staged);
-      const generation = await copyToStore(checkpoints, job, staged, standing, reason, () => {
-        job.log.info('checkpoint staged; the job goes on', {
-          pause_ms: Math.round(standing.resumedMs - pauseMs),
-        });
-      });
+      const pauseMs: Record<string, number> = {};
+      const standing = await stage(node, checkpoints, job, staged, pauseMs);
+      const totalMs = Object.values(pauseMs).reduce((sum, ms) => sum + ms, 0);
+      job.log.info(`checkpoint staged; the job stood still for ${totalMs} ms`, pauseMs);
+      const generation = await copyToStore(checkpoints, job, staged, standing, reason);
       await checkpoints.store
         .prune(job.key, checkpoints.settings.generations)
         .catch((error: unknown) => job.log.warn(`older checkpoints stay: ${messageOf(error)}`));
@@ -60,7 +61,6 @@ interface Staged {
 interface Standing {
   readonly sessions: SavedSessions;
   readonly domainXml: string;
-  readonly resumedMs: number;
 }
 
 /** The scratch disk is copied beside itself: where the file system can, without copying a byte. */
@@ -71,39 +71,67 @@ function stagedFiles(node: Node, { settings }: Checkpoints, job: Job): Staged {
   };
 }
 
-async function stage(node: Node, checkpoints: Checkpoints, job: Job, staged: Staged): Promise<Standing> {
-  const { domain, guest, scratch } = job.resources;
+/** `pauseMs` takes the parts of the time for which the job stands still. */
+async function stage(
+  node: Node,
+  checkpoints: Checkpoints,
+  job: Job,
+  staged: Staged,
+  pauseMs: Record<string, number>,
+): Promise<Standing> {
+  const { domain, guest } = job.resources;
   const { hypervisor } = node.context;
   if (!domain || !guest || !isAwake(job))
     throw new CaddisError(`the job is ${job.state.phase}: nothing to save`);
   await demandShortPause(checkpoints, job);
-  const options = { timeoutMs: PAUSE_TIMEOUT_MS };
-  await guest.pause('settle', options);
+  const domainXml = await hypervisor.restorableXml(domain);
+  const lap = stopwatch(pauseMs);
+  await guest.pause('settle', { timeoutMs: PAUSE_TIMEOUT_MS });
+  lap('settle');
   try {
-    const stand = await guest.stand();
-    if (!stand) throw new CaddisError('its output does not come to rest: somebody does not read it');
-    const sessions = await savedStanding(job, stand);
-    const signal = AbortSignal.timeout(STAGE_TIMEOUT_MS);
+    // What a relayed command has said must have reached the guest; what steps have said may be under way, as when a machine is frozen.
+    const relayed = guest.relays > 0 ? await standing(job, guest) : undefined;
+    lap('relays');
     await hypervisor.suspend(domain);
+    lap('suspend');
     try {
-      const domainXml = await hypervisor.restorableXml(domain);
-      await Promise.all([
-        hypervisor.saveMemory(domain, staged.memory, { timeoutMs: STAGE_TIMEOUT_MS, signal }),
-        scratch === undefined
-          ? undefined
-          : execa('cp', ['--reflink=auto', '--sparse=always', '--', scratch, staged.scratch], {
-              timeout: STAGE_TIMEOUT_MS,
-              stdin: 'ignore',
-            }),
+      const [sessions] = await Promise.all([
+        relayed ?? standing(job, guest),
+        stageFiles(hypervisor, domain, job, staged),
       ]);
-      return { sessions, domainXml, resumedMs: performance.now() };
+      lap('stage');
+      return { sessions, domainXml };
     } finally {
       // A suspension that came meanwhile holds.
       if (isAwake(job)) await hypervisor.resume(domain);
+      lap('resume');
     }
   } finally {
     await goOn(guest, job);
+    lap('go_on');
   }
+}
+
+async function standing(job: Job, guest: Guest): Promise<SavedSessions> {
+  const stand = await guest.stand();
+  if (!stand) throw new CaddisError('its output does not come to rest: somebody does not read it');
+  return savedStanding(job, stand);
+}
+
+async function stageFiles(hypervisor: Hypervisor, domain: Domain, job: Job, staged: Staged): Promise<void> {
+  const { scratch } = job.resources;
+  const timeoutMs = STAGE_TIMEOUT_MS;
+  // Both end before the machine goes on, even when one fails.
+  const outcomes = await Promise.allSettled([
+    hypervisor.saveMemory(domain, staged.memory, { timeoutMs, signal: AbortSignal.timeout(timeoutMs) }),
+    scratch === undefined
+      ? undefined
+      : execa('cp', ['--reflink=auto', '--sparse=always', '--', scratch, staged.scratch], {
+          timeout: timeoutMs,
+          stdin: 'ignore',
+        }),
+  ]);
+  for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
 }
 
 async function copyToStore(
@@ -112,10 +140,8 @@ async function copyToStore(
   staged: Staged,
   { sessions, domainXml }: Standing,
   reason: SnapshotReason,
-  begun: () => void,
 ): Promise<Generation> {
   const { store, custody } = checkpoints;
-  begun();
   const extents = job.resources.scratch === undefined ? [] : await mapExtents(staged.scratch);
   const { bytes } = await store.io.stat(staged.memory);
   const expectedBytes = bytes + packedBytes(extents);

@@ -1,0 +1,93 @@
+import { setTimeout } from 'node:timers/promises';
+
+import { asUser } from '../integration/support/batch.ts';
+import { startOn, stopOn } from '../lab/caddisd.ts';
+import type { Lab, LabHost } from '../lab/host.ts';
+import { type BenchOptions, type Figures, onLab } from './bench.ts';
+import { criu } from './criu.ts';
+import { domainOf, type LiveJob, setDirtyRate, startLiveJob } from './live-job.ts';
+import { liveMigrations } from './live-migration.ts';
+import { pausesOf } from './periodic-pause.ts';
+import { plainSave } from './plain-save.ts';
+import { requeue } from './requeue-save.ts';
+
+/** About 40 s and 90 s on two cores; 2,000 MB (`--sizes 50,500,2000`) takes longer. */
+const DEFAULT_SIZES_MB = [50, 500];
+const DIRTY_MB_PER_S = 100;
+/** While caddisd is stopped the job is not to stop by itself: its guest is given this before. */
+const LONG_LEASE = '[checkpoint]\nlease = 600\n';
+const LEASE_TAKEN_MS = 3000;
+
+/**
+ * Saving, restoring, checkpoints and migration of real sbatch jobs that hold live data, beside what plain libvirt, dd and CRIU take for the same in this run.
+ */
+export async function checkpoint({
+  runs = 3,
+  sizes = DEFAULT_SIZES_MB,
+  say,
+}: BenchOptions): Promise<Figures> {
+  return onLab(say, async (lab) => {
+    const figures: Record<string, Figures> = {};
+    for (const megabytes of sizes) figures[`live_${megabytes}_mb`] = await ofSize(lab, megabytes, runs, say);
+    return {
+      acceleration: 'tcg',
+      sizes_mb: sizes.join(),
+      left_out_sizes_mb: [50, 500, 2000].filter((size) => !sizes.includes(size)).join() || null,
+      data: 'one random block of 4 MiB, shifted anew for each copy: images are raw, nothing of it is compressed or merged',
+      ...figures,
+    };
+  });
+}
+
+async function ofSize(lab: Lab, megabytes: number, runs: number, say: BenchOptions['say']): Promise<Figures> {
+  const [node, other] = lab.nodes as [LabHost, LabHost];
+  say(`${megabytes} MB: a job with its data`);
+  const job = await startLiveJob(lab, node, megabytes);
+  try {
+    say(`${megabytes} MB: checkpoints while it runs`);
+    const idle = await pausesOf(lab, node, job, runs);
+    const reached = await setDirtyRate(job, DIRTY_MB_PER_S);
+    const dirty = await pausesOf(lab, node, job, runs);
+    await setDirtyRate(job, 0);
+    say(`${megabytes} MB: requeue`);
+    const requeued = await requeue(lab, node, job);
+    say(`${megabytes} MB: plain libvirt`);
+    const { plain, migration } = await withoutCaddisd(lab, node, other, job, requeued.virshRestoreAim);
+    say(`${megabytes} MB: CRIU`);
+    return {
+      request_mib: job.requestMib,
+      ...requeued.figures,
+      ...plain,
+      periodic_pause: {
+        idle,
+        [`dirtying_${DIRTY_MB_PER_S}_mb_per_s`]: { reached_mb_per_s: reached, ...dirty },
+      },
+      live_migration: migration,
+      criu: await criu(megabytes),
+    };
+  } finally {
+    await asUser(lab, ['scancel', job.id], { user: 'root' });
+  }
+}
+
+/** libvirt alone, on the job's own machine: caddisd is stopped meanwhile, and takes the machine back afterwards. */
+async function withoutCaddisd(
+  lab: Lab,
+  node: LabHost,
+  other: LabHost,
+  job: LiveJob,
+  restoreAim: (virshRestoreMs: number) => Figures,
+): Promise<{ plain: Figures; migration: Figures }> {
+  const domain = await domainOf(node, job);
+  await stopOn(node);
+  await startOn(lab, node, LONG_LEASE);
+  await setTimeout(LEASE_TAKEN_MS);
+  await stopOn(node);
+  try {
+    const { figures, restoreMs } = await plainSave(lab, node, domain);
+    const migration = await liveMigrations(job, { domain, from: node, to: other }, DIRTY_MB_PER_S);
+    return { plain: { virsh: figures, restore_aim: restoreAim(restoreMs) }, migration };
+  } finally {
+    await startOn(lab, node);
+  }
+}
