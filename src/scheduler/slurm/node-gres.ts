@@ -5,8 +5,8 @@ const SLACK_GRES = 'slackmem';
 export interface NodeGres {
   /** All but ours, as an update must list them: `gpu:a100:4`. */
   readonly others: readonly string[];
-  /** Undefined: this node has no such GRES in slurm.conf. */
-  readonly slackMib: number | undefined;
+  /** Slurm shows no GRES of which a node has none. */
+  readonly slackMib: number;
   readonly comment: string;
 }
 
@@ -20,6 +20,12 @@ const FACTORS: Readonly<Record<string, number>> = {
 };
 const OURS = /\s*\[caddis: [^\]]*\]/;
 
+/** Whether the site has our GRES, from `scontrol show config`: an update of any other is accepted too, and says nothing. */
+export function knowsSlack(config: string): boolean {
+  const types = /^GresTypes\s*=\s*(\S+)/m.exec(config)?.[1] ?? '';
+  return types.split(',').includes(SLACK_GRES);
+}
+
 export function parseNodeGres(line: string): NodeGres {
   const text = /\sGres=(\S+)/.exec(line)?.[1] ?? '(null)';
   // `gpu:4(S:0-1,3)`: the sockets are Slurm's own finding.
@@ -27,7 +33,7 @@ export function parseNodeGres(line: string): NodeGres {
   const ours = entries.find((entry) => entry === SLACK_GRES || entry.startsWith(`${SLACK_GRES}:`));
   return {
     others: entries.filter((entry) => entry !== ours),
-    slackMib: ours === undefined ? undefined : countOf(ours),
+    slackMib: ours === undefined ? 0 : countOf(ours),
     comment: /\sComment=(.*?)(?=\s(?:Extra|Reason|ResvName)=|\s*$)/.exec(line)?.[1] ?? '',
   };
 }

@@ -1,6 +1,6 @@
 import type { NodeReport } from '../../model/node-report.ts';
 import type { RunCommand } from './commands.ts';
-import { commentWith, gresList, type NodeGres, parseNodeGres } from './node-gres.ts';
+import { commentWith, gresList, knowsSlack, type NodeGres, parseNodeGres } from './node-gres.ts';
 import { type Announced, type Announcement, announcement, decide } from './slack-policy.ts';
 
 /** After whatever was tried, at least this share of the interval passes before slurmctld hears of us again. */
@@ -16,6 +16,7 @@ export class SlackPublisher {
   readonly #run: RunCommand;
   readonly #intervalMs: number;
   #last: Announced | undefined;
+  #isKnown = false;
   #notBeforeMs: number;
   /** Why slurmctld does not know; thrown until it does. */
   #trouble: unknown;
@@ -49,11 +50,12 @@ export class SlackPublisher {
 
   /** Reads the node first: an update lists all GRES, and the count may have been reset. */
   async #bring(wanted: Announcement, nowMs: number, signal: AbortSignal): Promise<void> {
-    const known = parseNodeGres(await this.#run(['scontrol', '-o', 'show', 'node', this.#node], signal));
-    if (known.slackMib === undefined) {
+    this.#isKnown ||= knowsSlack(await this.#run(['scontrol', 'show', 'config'], signal));
+    if (!this.#isKnown) {
       this.#notBeforeMs = nowMs + ABSENT_INTERVALS * this.#intervalMs;
       return;
     }
+    const known = parseNodeGres(await this.#run(['scontrol', '-o', 'show', 'node', this.#node], signal));
     const last = this.#last;
     const holds =
       last?.slackMib === known.slackMib && decide(nowMs, last, wanted, this.#intervalMs) !== 'update';

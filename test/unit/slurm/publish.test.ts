@@ -101,36 +101,42 @@ describe('node record', () => {
   it('knows a node without the GRES', () => {
     expect(parseNodeGres(printed('show-node-idle'))).toEqual({
       others: [],
-      slackMib: undefined,
+      slackMib: 0,
       comment: '',
     });
   });
 });
 
 describe('SlackPublisher', () => {
-  it('asks once in a while only where the site has no such GRES, and says again what was reset', async () => {
+  function publisher(types: string) {
     const commands: string[] = [];
-    let gres = 'slackmem:0';
-    const publisher = new SlackPublisher(
-      'n1',
-      async (argv) => {
-        commands.push(argv.slice(0, 4).join(' '));
-        if (argv[1] === 'update') gres = argv[3]?.slice('Gres='.length) ?? '';
-        return `NodeName=n1 Gres=${gres} NodeAddr=n1`;
-      },
-      // Every interval is over at once.
-      1e-6,
-    );
+    const node = { gres: 'gpu:1' };
+    const run = async (argv: readonly string[]) => {
+      commands.push(argv.slice(0, 3).join(' '));
+      if (argv[1] === 'update') node.gres = argv[3]?.slice('Gres='.length) ?? '';
+      return argv[2] === 'config'
+        ? `GresTypes               = ${types}\nGroupUpdateForce = 1`
+        : `NodeName=n1 Gres=${node.gres} NodeAddr=n1`;
+    };
+    // Every interval is over at once.
+    return { commands, node, publisher: new SlackPublisher('n1', run, 1e-6) };
+  }
+  const signal = AbortSignal.timeout(5000);
+
+  it('says again what was reset', async () => {
+    const { node, publisher: one } = publisher('gpu,slackmem');
     await new Promise((resolve) => setTimeout(resolve, 2));
-    const signal = AbortSignal.timeout(1000);
-    await publisher.publish(report(1024), signal);
-    expect(gres).toBe('slackmem:1536');
-    gres = 'slackmem:0';
-    await publisher.publish(report(1024), signal);
-    expect(gres).toBe('slackmem:1536');
-    gres = '(null)';
-    const before = commands.length;
-    await publisher.publish(report(8192), signal);
-    expect(commands.slice(before)).toEqual(['scontrol -o show node']);
+    await one.publish(report(1024), signal);
+    expect(node.gres).toBe('gpu:1,slackmem:1536');
+    node.gres = 'gpu:1';
+    await one.publish(report(1024), signal);
+    expect(node.gres).toBe('gpu:1,slackmem:1536');
+  });
+
+  it('asks once in a while only where the site has no such GRES', async () => {
+    const { commands, publisher: one } = publisher('gpu');
+    await new Promise((resolve) => setTimeout(resolve, 2));
+    await one.publish(report(1024), signal);
+    expect(commands).toEqual(['scontrol show config']);
   });
 });
