@@ -1,28 +1,22 @@
-import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import type { JobEvent } from '../../jobs/transitions.ts';
 import { messageOf } from '../../model/errors.ts';
 import { IN_STORE, transferAddress } from '../../vm/network/addresses.ts';
 import { denyPort } from '../../vm/network/anti-spoof.ts';
-import { peerUri } from '../../vm/peer.ts';
 import type { Job } from '../job.ts';
 import type { Node } from '../node.ts';
 import { startAgain } from './binding.ts';
 
 /** How often a parked machine is looked at. */
 const LOOK_EVERY_MS = 1_000;
-/** Whoever took the job over begins to pull within this time, or goes on from the file. */
-const FETCH_WITHIN_MS = 10_000;
-/** Bound on a pull: the one that restores a machine from the store. */
-const FETCH_MOST_MS = 30 * 60_000;
 
 /**
- * Leaves a saved machine where it is, standing still, for the job's next start: on this host that one thaws it, on another it pulls it from libvirt to libvirt. From here on it never runs
+ * Leaves a saved machine where it is, standing still, for the job's next start: on this host that one thaws it. From here on it never runs
  * under this claim; what gives way first is this machine, since the store has all of it.
  */
 export async function park(node: Node, job: Job): Promise<JobEvent | undefined> {
-  const { checkpoints, config } = node.context;
+  const { checkpoints } = node.context;
   const seconds = checkpoints?.settings.park ?? 0;
   try {
     // One that gave its memory back before is in the store alone.
@@ -31,10 +25,7 @@ export async function park(node: Node, job: Job): Promise<JobEvent | undefined> 
     job.resources.guest?.close();
     delete job.resources.guest;
     await leaveAddress(node, job);
-    await checkpoints.custody.park(job, {
-      generation: job.savedAs,
-      uri: peerUri(config.libvirt.peer_uri, hostname()),
-    });
+    await checkpoints.custody.park(job, { generation: job.savedAs });
     job.log.info(`parked for ${seconds} s`);
     void untilOver(node, job, seconds * 1000).catch((error: unknown) => job.log.error(messageOf(error)));
     return undefined;
@@ -57,29 +48,16 @@ async function leaveAddress({ context }: Node, job: Job): Promise<void> {
 }
 
 async function untilOver(node: Node, job: Job, parkMs: number): Promise<void> {
-  const begun = performance.now();
-  let takenMs: number | undefined;
-  for (;;) {
+  const deadline = performance.now() + parkMs;
+  do {
     await sleep(LOOK_EVERY_MS, undefined, { ref: false });
     if (job.state.phase !== 'parked') return;
-    const now = performance.now();
-    const free = takenMs === undefined && (await isStillParked(node, job));
-    if (free && now - begun < parkMs) continue;
-    if (free) break;
-    takenMs ??= now;
-    const limitMs = (await isLeaving(node, job)) ? FETCH_MOST_MS : FETCH_WITHIN_MS;
-    if (now - takenMs > limitMs) break;
-  }
-  job.log.info('nobody has taken the parked machine: ending it');
+  } while (performance.now() < deadline && (await isStillParked(node, job)));
+  job.log.info('the parked machine is not needed here any more: ending it');
   await job.dispatch({ type: 'park-over' });
 }
 
 /** A store that is away is away for the others too. */
 async function isStillParked({ context }: Node, job: Job): Promise<boolean> {
   return (await context.checkpoints?.custody.isStillParked(job).catch(() => true)) ?? false;
-}
-
-async function isLeaving({ context }: Node, job: Job): Promise<boolean> {
-  const { domain } = job.resources;
-  return domain !== undefined && (await context.hypervisor.isBusy(domain).catch(() => false));
 }

@@ -1,24 +1,21 @@
-import { open, rm } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname, join } from 'node:path';
 
 import { isCheckpointRefused } from '../../checkpoint/errors.ts';
 import type { Generation } from '../../checkpoint/generation.ts';
 import { unpackScratch } from '../../checkpoint/scratch.ts';
-import { CaddisError, isNodeUnfit, messageOf, NodeUnfit } from '../../model/errors.ts';
+import { isNodeUnfit, messageOf, NodeUnfit } from '../../model/errors.ts';
 import { admitMemory, QEMU_OVERHEAD_BYTES } from '../../vm/capacity.ts';
 import { unfit } from '../../vm/hypervisor.ts';
 import { type MachineFacts, machineFacts, withFacts } from '../../vm/metadata.ts';
 import { transferAddress } from '../../vm/network/addresses.ts';
 import { allowPort } from '../../vm/network/anti-spoof.ts';
-import { peerUri, pullMachine } from '../../vm/peer.ts';
 import { qemuProcess } from '../../vm/qemu-process.ts';
 import { retargetXml } from '../../vm/retarget.ts';
 import type { Job, JobResources } from '../job.ts';
 import { createPlaces, recordQemu } from '../places.ts';
 import { grow, type NodeContext, stopwatch } from '../start-machine.ts';
 import type { Checkpoints } from './checkpoints.ts';
-import type { ParkedElsewhere } from './custody.ts';
 import { fromSaved, type SavedSessions } from './moved-sessions.ts';
 
 const RESTORE_TIMEOUT_MS = 30 * 60_000;
@@ -40,11 +37,9 @@ export async function restoreMachine(
   job: Job,
   generation: Generation,
   {
-    parked,
     signal,
     scratch = 'unpack',
   }: {
-    readonly parked?: ParkedElsewhere | undefined;
     readonly signal: AbortSignal;
     readonly scratch?: 'unpack' | 'in-place';
   },
@@ -62,11 +57,6 @@ export async function restoreMachine(
   await createPlaces(job.places, context.qemuOwner);
   await takeAddress(context, job, saved);
   lap('prepare');
-  if (parked?.generation === generation.number) {
-    const pulled = await handOver(context, job, generation, parked, signal);
-    lap('pull');
-    if (pulled) return;
-  }
 
   const abort = AbortSignal.any([signal, AbortSignal.timeout(RESTORE_TIMEOUT_MS)]);
   const totalBytes = manifest.memory.bytes + (manifest.scratch?.packedBytes ?? 0);
@@ -103,55 +93,6 @@ export async function restoreMachine(
   lap('restore');
 }
 
-/**
- * Gets the machine itself from the node that has parked it, with its scratch disk. It has stood still since the checkpoint was taken, so it is the same instant. False when that did not
- * succeed: nothing of it is here then, and the store has the same.
- */
-async function handOver(
-  context: NodeContext,
-  job: Job,
-  { manifest }: Generation,
-  parked: ParkedElsewhere,
-  signal: AbortSignal,
-): Promise<boolean> {
-  const { config, hypervisor, qemuOwner } = context;
-  const { ca_file: ca, cert_file: cert, key_file: key, peer_uri } = config.libvirt;
-  const { scratch } = manifest;
-  const path = join(config.scratch.dir, `${job.machine}.img`);
-  try {
-    if (scratch) {
-      job.resources.scratch = path;
-      job.facts.scratch = path;
-      await emptyDisk(path, scratch.bytes, qemuOwner);
-    }
-    const xml = retargetXml(manifest.domainXml, placesOf(context, factsOf({ manifest }), job));
-    await pullMachine(
-      parked.uri,
-      peerUri(peer_uri, hostname()),
-      { name: job.machine, xml, hasScratch: scratch !== undefined },
-      { ca, cert, key },
-      { timeoutMs: RESTORE_TIMEOUT_MS, signal },
-    );
-    const domain = await hypervisor.find(job.machine);
-    job.resources.domain = domain;
-    if (!(await hypervisor.isPaused(domain))) throw new CaddisError('it arrived running');
-    job.bootPath = 'hand-over';
-    job.log.info(`handed over from ${parked.host}, libvirt to libvirt`);
-    await noteQemu(job);
-    return true;
-  } catch (error) {
-    signal.throwIfAborted();
-    job.log.warn(`no hand-over from ${parked.host}: ${messageOf(error)}; going on from the store`);
-    await hypervisor
-      .find(job.machine)
-      .then((domain) => hypervisor.destroy(domain))
-      .catch(() => undefined);
-    delete job.resources.domain;
-    await rm(path, { force: true });
-    return false;
-  }
-}
-
 /** The machine stands here already: its job left this node and came back. Throws NodeUnfit when it does not stand still. */
 export async function thawMachine(
   context: NodeContext,
@@ -172,16 +113,6 @@ export async function thawMachine(
     throw new NodeUnfit('the parked machine does not stand still any more', { wholeNode: false });
   await takeAddress(context, job, saved);
   lap('prepare');
-}
-
-async function emptyDisk(path: string, bytes: number, owner: NodeContext['qemuOwner']): Promise<void> {
-  const file = await open(path, 'w', 0o600);
-  try {
-    await file.truncate(bytes);
-    await file.chown(owner.uid, owner.gid);
-  } finally {
-    await file.close();
-  }
 }
 
 async function noteQemu(job: Job): Promise<void> {
