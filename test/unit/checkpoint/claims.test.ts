@@ -61,8 +61,8 @@ describe('a claim', () => {
     expect(await claims.current(KEY)).toMatchObject({ epoch: 2, parked: undefined });
     await expect(claims.park(first, parked)).rejects.toThrow(ClaimLost);
     expect(await claims.whetherGoesOn(KEY, 2)).toBeUndefined();
-    await claims.goesOn(second, { how: 'hand-over' });
-    expect(await claims.whetherGoesOn(KEY, 2)).toEqual({ how: 'hand-over' });
+    await claims.goesOn(second, { how: 'restore' });
+    expect(await claims.whetherGoesOn(KEY, 2)).toEqual({ how: 'restore' });
     expect((await io.readdir(CLAIMS)).sort()).toEqual(['2', '2.goes-on']);
   });
 
