@@ -89,8 +89,6 @@ export interface JobRequest {
   readonly devices: string | undefined;
   /** How often the user wants it saved while it runs, in milliseconds (--vm-checkpoint); undefined: the site's interval. */
   readonly checkpointMs?: number | undefined;
-  /** The time limit of a run in milliseconds, where the prolog is told; undefined: the controller knows, or there is none. */
-  readonly limitMs?: number | undefined;
   /** On how many hosts the job runs: each has a machine of its own. */
   readonly hosts: number;
   /** False for salloc, srun, --no-requeue, Grid Engine interactive jobs. */

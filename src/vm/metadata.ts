@@ -23,7 +23,6 @@ export const machineFacts = z.object({
     queue: z.string(),
     vm: z.enum(['on', 'off']).optional(),
     checkpointMs: z.number().optional(),
-    limitMs: z.number().optional(),
     hosts: z.number().default(1),
     requeueable: z.boolean(),
     jobName: z.string(),

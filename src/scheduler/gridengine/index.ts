@@ -16,6 +16,7 @@ import { readEpilog } from './read-epilog.ts';
 import { readProlog } from './read-prolog.ts';
 import { readStep } from './read-step.ts';
 import { GRIDENGINE_COMMANDS, gridEngineRelayRule } from './relay.ts';
+import { askLimit } from './time-limit.ts';
 
 export interface GridEngineOptions {
   /** Directory of qstat, qconf, qmod. */
@@ -95,8 +96,10 @@ export function createGridEngine(options: GridEngineOptions): Scheduler {
     requeue: async () => 'by-exit',
     placement: gridEnginePlacement(host, run),
     // qalter changes no limit of a job that runs; sge_execd counts from the prolog.
-    timeLeft: async ({ limitMs }, startedAtMs) =>
-      limitMs === undefined ? undefined : { limitMs, leftMs: startedAtMs + limitMs - Date.now() },
+    async timeLeft(request, startedAtMs, signal) {
+      const limitMs = await askLimit(request, host, run, signal);
+      return limitMs === undefined ? undefined : { limitMs, leftMs: startedAtMs + limitMs - Date.now() };
+    },
     truncatesOutput: false,
     // Its suspend, resume and migration methods are hooks of ours; qdel's KILL cannot be caught.
     ambiguousSignals: new Set(),

@@ -33,7 +33,6 @@ export function readProlog(
     queue: required(env, 'QUEUE'),
     vm: undefined,
     devices: trustJsv ? devicesOf(env.CADDIS_DEVICES) : undefined,
-    limitMs: config.limitMs,
     hosts: positive(env.NHOSTS) ?? 1,
     requeueable: !config.interactive,
     jobName: env.JOB_NAME ?? '',

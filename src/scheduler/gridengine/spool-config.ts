@@ -13,8 +13,6 @@ export interface SpoolConfig {
   /** Slots of this job on this host; undefined in configs that do not tell. */
   readonly hostSlots: number | undefined;
   readonly owner: string;
-  /** The smaller of s_rt and h_rt, each the smaller of the job's request and the queue's; undefined: neither. */
-  readonly limitMs: number | undefined;
   /** True for qrsh, qlogin, qsh: a person or a command waits at the other end. */
   readonly interactive: boolean;
 }
@@ -36,23 +34,14 @@ export function parseSpoolConfig(text: string): SpoolConfig {
     const at = line.indexOf('=');
     if (at > 0 && !values.has(line.slice(0, at))) values.set(line.slice(0, at), line.slice(at + 1));
   }
-  const limits = ['s_rt', 'h_rt'].flatMap((name) => seconds(values.get(name)) ?? []);
   const slots = Number(values.get('host_slots'));
   return {
     handleAsBinary: values.get('handle_as_binary') === '1',
     noShell: values.get('no_shell') === '1',
     shellStartMode: values.get('shell_start_mode') ?? 'posix_compliant',
     hostSlots: Number.isInteger(slots) && slots > 0 ? slots : undefined,
-    limitMs: limits.length > 0 ? Math.min(...limits) * 1000 : undefined,
     owner: values.get('job_owner') ?? '',
     interactive:
       values.has('qrsh_control_port') || /^(QRSH|QLOGIN|INTERACTIVE)$/.test(values.get('script_file') ?? ''),
   };
-}
-
-/** `90`, `0:1:30`; undefined for INFINITY and 0, which is none. */
-function seconds(text: string | undefined): number | undefined {
-  if (!/^\d*(:\d*){0,2}$/.test(text ?? '')) return undefined;
-  const sum = (text ?? '').split(':').reduce((total, part) => total * 60 + Number(part), 0);
-  return sum > 0 ? sum : undefined;
 }
