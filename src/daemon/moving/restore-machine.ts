@@ -10,6 +10,7 @@ import { unfit } from '../../vm/hypervisor.ts';
 import { type MachineFacts, machineFacts, withFacts } from '../../vm/metadata.ts';
 import { transferAddress } from '../../vm/network/addresses.ts';
 import { allowPort } from '../../vm/network/anti-spoof.ts';
+import { throttleInbound } from '../../vm/network/throttle.ts';
 import { qemuProcess } from '../../vm/qemu-process.ts';
 import { retargetXml } from '../../vm/retarget.ts';
 import type { Job, JobResources } from '../job.ts';
@@ -90,6 +91,9 @@ export async function restoreMachine(
     job.progress = undefined;
   }
   await noteQemu(job);
+  // The port is a new one.
+  if (job.facts.tap !== undefined)
+    await throttleInbound(job.facts.tap, config.network.inbound_kilobytes_per_second);
   lap('restore');
 }
 
