@@ -1,8 +1,10 @@
 import { rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 import { copyImage } from '../../checkpoint/copy.ts';
 import type { Draft } from '../../checkpoint/draft.ts';
+import { isClaimLost, isStoreFull, isStoreUnavailable } from '../../checkpoint/errors.ts';
 import { mapExtents, packedBytes } from '../../checkpoint/extents.ts';
 import { HashFollower } from '../../checkpoint/follow.ts';
 import type { Generation } from '../../checkpoint/generation.ts';
@@ -26,6 +28,9 @@ import { letShimsGo, type SavedSessions } from './moved-sessions.ts';
 
 /** Bound on one save: a store that takes longer is as good as none. */
 const SAVE_TIMEOUT_MS = 30 * 60_000;
+/** A store that is away for longer costs the checkpoint. */
+const STORE_BACK_MS = 5 * 60_000;
+const TRY_AGAIN_MS = 5_000;
 
 /**
  * Writes a job's suspended machine into the store: memory as libvirt saves it, the scratch disk's data, and a manifest with all that is needed to go on elsewhere. The shims are let
@@ -37,12 +42,15 @@ export async function saveMachine(node: Node, job: Job, reason: SaveReason): Pro
     job.leftSinceMs = job.frozenSinceMs;
     const { checkpoints } = node.context;
     if (!checkpoints) throw new CaddisError('there is no store: set checkpoint.dir in caddis.toml');
+    const { stored } = job;
     // The freeze before may have met a libvirtd that was just dying: a machine that runs on is never saved.
-    await standStill(node, domainOf(job));
+    if (!stored) await standStill(node, domainOf(job));
     const sessions = await onceForAll(node.config.state_dir, job);
-    const { number, manifest } = job.stored
-      ? await finishStored(checkpoints, job, job.stored, sessions, reason)
-      : await writeCheckpoint(node, checkpoints, job, sessions, reason);
+    const { number, manifest } = await patiently(checkpoints, job, () =>
+      stored
+        ? finishStored(checkpoints, job, stored, sessions, reason)
+        : writeCheckpoint(node, checkpoints, job, sessions, reason),
+    );
     job.savedAs = number;
     job.log.info(
       `saved as ${number}: ${formatBytes(manifest.memory.bytes)} of memory, ${formatBytes(manifest.scratch?.packedBytes ?? 0)} of scratch`,
@@ -60,6 +68,29 @@ export async function saveMachine(node: Node, job: Job, reason: SaveReason): Pro
   } finally {
     job.progress = undefined;
   }
+}
+
+/**
+ * Tries again while the store is away: the machine stands still and loses nothing by it. Once more as well after whatever else went wrong, since a store that comes and goes
+ * is not seen to be away. Another holder, or a store that is full, does not pass.
+ */
+async function patiently<T>({ store }: Checkpoints, job: Job, save: () => Promise<T>): Promise<T> {
+  const deadline = performance.now() + STORE_BACK_MS;
+  for (let attempt = 1; ; attempt++)
+    try {
+      return await save();
+    } catch (error) {
+      if (isClaimLost(error) || isStoreFull(error) || performance.now() > deadline) throw error;
+      const away =
+        isStoreUnavailable(error) ||
+        (await store.generations(job.key).then(
+          () => false,
+          (why: unknown) => isStoreUnavailable(why),
+        ));
+      if (!away && attempt > 1) throw error;
+      job.log.warn(`${messageOf(error)}; the machine stands still, and its save is tried again`);
+      await sleep(TRY_AGAIN_MS);
+    }
 }
 
 /** Lets the shims go, or takes what an earlier caddisd has written down when it did. */
