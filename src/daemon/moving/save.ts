@@ -28,7 +28,7 @@ import { letShimsGo, type SavedSessions } from './moved-sessions.ts';
 
 /** Bound on one save: a store that takes longer is as good as none. */
 const SAVE_TIMEOUT_MS = 30 * 60_000;
-/** A store that is away for longer costs the checkpoint. */
+/** A store that is away or full for longer costs the checkpoint. */
 const STORE_BACK_MS = 5 * 60_000;
 const TRY_AGAIN_MS = 5_000;
 
@@ -71,8 +71,8 @@ export async function saveMachine(node: Node, job: Job, reason: SaveReason): Pro
 }
 
 /**
- * Tries again while the store is away: the machine stands still and loses nothing by it. Once more as well after whatever else went wrong, since a store that comes and goes
- * is not seen to be away. Another holder, or a store that is full, does not pass.
+ * Tries again while the store is away or full: the machine stands still and loses nothing by it. Once more as well after whatever else went wrong, since a store that comes and goes
+ * is not seen to be away. Room comes back as other jobs end; another holder does not go.
  */
 async function patiently<T>({ store }: Checkpoints, job: Job, save: () => Promise<T>): Promise<T> {
   const deadline = performance.now() + STORE_BACK_MS;
@@ -80,9 +80,10 @@ async function patiently<T>({ store }: Checkpoints, job: Job, save: () => Promis
     try {
       return await save();
     } catch (error) {
-      if (isClaimLost(error) || isStoreFull(error) || performance.now() > deadline) throw error;
+      if (isClaimLost(error) || performance.now() > deadline) throw error;
       const away =
         isStoreUnavailable(error) ||
+        isStoreFull(error) ||
         (await store.generations(job.key).then(
           () => false,
           (why: unknown) => isStoreUnavailable(why),
