@@ -1,4 +1,6 @@
-import type { SavedSessions } from './moved-sessions.ts';
+import type { SavedSession, SavedSessions } from './moved-sessions.ts';
+
+type Streams = SavedSession['streams'];
 
 /**
  * How the steps of a released machine stand when its clients are let go: what those have said then counts, what they had said when it was written out serves for those that
@@ -6,9 +8,19 @@ import type { SavedSessions } from './moved-sessions.ts';
  */
 export function mergeSessions(stored: SavedSessions, moved: SavedSessions): SavedSessions {
   const forget = new Set(moved.forget);
-  const sessions = merged(stored.sessions, moved.sessions).filter(({ session }) => !forget.has(session));
+  const before = new Map(stored.sessions.map(({ session, streams }) => [session, streams]));
+  const sessions = merged(stored.sessions, moved.sessions)
+    .filter(({ session }) => !forget.has(session))
+    .map((one) => ({ ...one, streams: withFiles(before.get(one.session), one.streams) }));
   const relays = merged(stored.relays, moved.relays);
   return { sessions, relays, forget: [...new Set([...stored.forget, ...moved.forget])] };
+}
+
+/** A client that was killed before it could say anything leaves its files as they stood: its machine has produced nothing since. */
+function withFiles(before: Streams | undefined, now: Streams): Streams {
+  const known = (name: 'stdout' | 'stderr') =>
+    now[name]?.file === undefined && before?.[name]?.file !== undefined ? before[name] : now[name];
+  return { ...now, stdout: known('stdout'), stderr: known('stderr') };
 }
 
 function merged<One extends { readonly session: string }>(

@@ -20,3 +20,11 @@ it('leaves out what has ended since', () => {
   expect(merged.sessions.map(({ session }) => session)).toEqual(['1']);
   expect(merged.forget).toEqual(['5', '2']);
 });
+
+it('keeps the files of a client that was killed before it could say anything', () => {
+  const file = { path: '/home/out', length: '10', device: '1', inode: '2' };
+  const stdout = { delivered: '10', file };
+  const stored = state([at('1', '10', { streams: { stdout } })]);
+  const { sessions } = mergeSessions(stored, state([at('1', '0')]));
+  expect(sessions[0]?.streams.stdout).toEqual(stdout);
+});
