@@ -1,9 +1,11 @@
-import { setTimeout as sleep } from 'node:timers/promises';
+import { readFile } from 'node:fs/promises';
 
 import { beforeAll, describe, expect, it } from 'vitest';
 
 import { startOn, stopOn } from '../../lab/caddisd.ts';
+import { daemonLog } from '../../lab/daemons.ts';
 import type { Lab, LabHost } from '../../lab/host.ts';
+import { until } from '../../lab/process.ts';
 import { asUser, type BatchSystem, waitForEnd } from '../support/batch.ts';
 import { theLab } from '../support/lab.ts';
 import { untilNothingLeft } from '../support/leftovers.ts';
@@ -63,11 +65,20 @@ describe.each<BatchSystem>(['slurm', 'gridengine'])('a job of %s', (system) => {
     await say('suspend', '-sj');
     await untilOn(node, job, 'frozen');
     // Who takes over a machine that stands still asks the scheduler why.
+    const log = () => readFile(daemonLog(node.name, 'caddisd'), 'utf8');
+    const before = (await log()).length;
     await stopOn(node);
     await startOn(lab, node);
-    await untilOn(node, job, 'frozen');
-    await sleep(3_000);
-    await untilOn(node, job, 'frozen');
+    await until(
+      'the next caddisd to have asked',
+      async () =>
+        (await log())
+          .slice(before)
+          .split('\n')
+          .some((line) => line.includes(job.key) && line.includes('the scheduler says: suspended')),
+      { timeoutMs: MOVE_MS, everyMs: 200 },
+    );
+    expect(await machineOf(node, job)).toMatchObject({ phase: 'frozen' });
     await say('resume', '-usj');
     await untilOn(node, job, 'running');
     expect(await waitForEnd(lab, system, job.id, MOVE_MS)).toMatchObject({ exitCode: 0 });
