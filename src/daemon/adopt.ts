@@ -5,7 +5,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 import { messageOf } from '../model/errors.ts';
 import { formatKey } from '../model/job.ts';
+import type { Scheduler } from '../scheduler/scheduler.ts';
 import { MACHINE_PREFIX } from '../vm/hypervisor.ts';
+import type { MachineFacts } from '../vm/metadata.ts';
 import { releaseStale } from '../vm/network/addresses.ts';
 import { installAntiSpoof } from '../vm/network/anti-spoof.ts';
 import { qemuProcess } from '../vm/qemu-process.ts';
@@ -53,14 +55,7 @@ export async function adopt(node: Node): Promise<void> {
       await hypervisor.destroy(domain);
       continue;
     }
-    const job = new Job({
-      facts,
-      scheduler,
-      places: machinePlaces(config.run_dir, facts.machine),
-      log: node.log,
-      identity: await identityOf(facts.request.uid),
-      execute: (job, step) => node.execute(job, step),
-    });
+    const job = await jobOf(node, scheduler, facts);
     const custody = facts.request.hosts === 1 ? checkpoints?.custody : undefined;
     const held = custody ? await custody.adopt(job) : 'ours';
     if (held !== 'ours') {
@@ -95,6 +90,17 @@ export async function adopt(node: Node): Promise<void> {
   await sweep(node);
 }
 
+async function jobOf(node: Node, scheduler: Scheduler, facts: MachineFacts): Promise<Job> {
+  return new Job({
+    facts,
+    scheduler,
+    places: machinePlaces(node.config.run_dir, facts.machine),
+    log: node.log,
+    identity: await identityOf(facts.request.uid),
+    execute: (job, step) => node.execute(job, step),
+  });
+}
+
 /** A job whose machine gave its memory back before this caddisd was started: its steps' clients wait for it to go on. */
 async function adoptReleased(node: Node, checkpoints: Checkpoints, note: ReleaseNote): Promise<void> {
   const { config } = node.context;
@@ -106,14 +112,7 @@ async function adoptReleased(node: Node, checkpoints: Checkpoints, note: Release
     return removeReleaseNote(config.state_dir, note.machine);
   }
   const facts = factsOf(stored);
-  const job = new Job({
-    facts,
-    scheduler,
-    places: machinePlaces(config.run_dir, facts.machine),
-    log: node.log,
-    identity: await identityOf(facts.request.uid),
-    execute: (job, step) => node.execute(job, step),
-  });
+  const job = await jobOf(node, scheduler, facts);
   if ((await checkpoints.custody.adopt(job)) !== 'ours') {
     job.log.error('another node has claimed this job meanwhile');
     return removeReleaseNote(config.state_dir, note.machine);

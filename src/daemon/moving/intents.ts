@@ -1,7 +1,8 @@
-import { access, mkdir, open, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { access, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { manifestSchema } from '../../checkpoint/manifest-schema.ts';
+import { writeNote } from './durable-note.ts';
 import type { SavedSessions } from './moved-sessions.ts';
 
 /**
@@ -11,16 +12,7 @@ import type { SavedSessions } from './moved-sessions.ts';
 const intentSchema = manifestSchema.pick({ sessions: true, relays: true, forget: true });
 
 export async function writeIntent(stateDir: string, machine: string, sessions: SavedSessions): Promise<void> {
-  const path = intentPath(stateDir, machine);
-  await mkdir(join(stateDir, 'intents'), { recursive: true, mode: 0o700 });
-  const file = await open(`${path}.new`, 'w', 0o600);
-  try {
-    await file.writeFile(JSON.stringify(sessions));
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-  await rename(`${path}.new`, path);
+  await writeNote(intentPath(stateDir, machine), sessions);
 }
 
 /** Undefined when no save has come that far. */

@@ -1,7 +1,9 @@
-import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import * as z from 'zod';
+
+import { writeNote } from './durable-note.ts';
 
 /**
  * What this node knows of a machine that gave its memory back, or was about to: there may be no domain by which a caddisd that is started meanwhile could find it. Written
@@ -20,16 +22,7 @@ const noteSchema = z.strictObject({
 export type ReleaseNote = z.infer<typeof noteSchema>;
 
 export async function writeReleaseNote(stateDir: string, note: ReleaseNote): Promise<void> {
-  const path = notePath(stateDir, note.machine);
-  await mkdir(join(stateDir, 'released'), { recursive: true, mode: 0o700 });
-  const file = await open(`${path}.new`, 'w', 0o600);
-  try {
-    await file.writeFile(JSON.stringify(note));
-    await file.sync();
-  } finally {
-    await file.close();
-  }
-  await rename(`${path}.new`, path);
+  await writeNote(notePath(stateDir, note.machine), note);
 }
 
 /** Notes that cannot be read were torn by a crash of the node: its machines are gone with it. */
