@@ -1,6 +1,7 @@
 import * as z from 'zod';
 
 import { parseBytes } from '../model/units.ts';
+import { growthSchema } from './growth.ts';
 
 /** A size such as "512M", in bytes after parsing. */
 const bytes = z.union([z.number().int().nonnegative(), z.string()]).transform((value, context) => {
@@ -196,6 +197,8 @@ export const configSchema = z.strictObject({
       scavenge: z.array(z.string()).default([]),
     })
     .prefault({}),
+
+  growth: growthSchema,
 
   metrics: z
     .strictObject({

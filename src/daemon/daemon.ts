@@ -31,6 +31,7 @@ import { holdSignal } from './moving/hold-signal.ts';
 import { releaseWhenDue } from './moving/release-timer.ts';
 import type { Node } from './node.ts';
 import { Feed } from './pressure/feed.ts';
+import { Growth } from './pressure/growth.ts';
 import { guestSample } from './pressure/guest-sample.ts';
 import { serveMetrics } from './pressure/metrics.ts';
 import { Sampler } from './pressure/sampler.ts';
@@ -72,6 +73,7 @@ export class Daemon implements Node {
   readonly #stop = new AbortController();
   #orphanCheck: NodeJS.Timeout | undefined;
   #sampler: Sampler | undefined;
+  readonly #growth = new Growth(this);
   #metrics: Server | undefined;
 
   constructor(config: Config, log: Log) {
@@ -275,6 +277,7 @@ export class Daemon implements Node {
         job.sizes.availableBytes = pressure.memAvailableBytes;
         const sample = guestSample(pressure, performance.now());
         if (sample) job.report = { sample, steps: pressure.sessions };
+        this.#growth.reported(job);
       },
     });
   }

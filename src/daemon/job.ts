@@ -110,10 +110,10 @@ export class Job {
     this.identity = options.identity;
     this.#execute = options.execute;
     this.log = options.log.child({ job: formatKey(this.key), incarnation: options.facts.incarnation });
-    const { cpus, memoryBytes } = options.facts.request;
+    const { request, growth } = options.facts;
     this.sizes = {
-      cpus,
-      memoryBytes,
+      cpus: growth?.cpus ?? request.cpus,
+      memoryBytes: growth?.memoryBytes ?? request.memoryBytes,
       pluggedBytes: 0,
       totalBytes: undefined,
       idleLossBytes: 0,

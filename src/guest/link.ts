@@ -176,6 +176,11 @@ export class GuestLink extends EventEmitter<GuestLinkEvents> implements SessionL
     this.#sendNow(frameOf({ type: FrameType.Lease, offset: BigInt(ms) }));
   }
 
+  /** Says one line on the stderr of every step that runs. */
+  note(text: string): void {
+    this.#sendNow(frameOf({ type: FrameType.Note, payload: Buffer.from(text, 'utf8') }));
+  }
+
   /** Round trip over the control port, in milliseconds. */
   async ping(options: RequestOptions): Promise<number> {
     const began = performance.now();

@@ -19,6 +19,7 @@ import {
   type DiskLimits,
   type NicOptions,
   nicXml,
+  presentMemory,
   requestedMemory,
   requestMemoryXml,
   scratchDiskXml,
@@ -169,6 +170,11 @@ export class Hypervisor {
     return this.#libvirt.setVcpus(domain, count, modify.live);
   }
 
+  /** vCPUs that are plugged in, whether the guest uses them or not. */
+  vcpus(domain: Domain): Promise<number> {
+    return this.#libvirt.getVcpus(domain, modify.live);
+  }
+
   /** Bounds each vCPU to a share of a host CPU; 100 = no bound. */
   async setCpuQuota(domain: Domain, percent: number): Promise<void> {
     const quota = percent >= 100 ? -1 : Math.round((QUOTA_PERIOD_US * percent) / 100);
@@ -184,6 +190,11 @@ export class Hypervisor {
   /** What `requestMemory` was last told, in bytes; 0 for a machine that was never grown. */
   async pluggedMemory(domain: Domain): Promise<number> {
     return requestedMemory(await this.#libvirt.xml(domain));
+  }
+
+  /** What the guest has of it, in bytes: it gives back what it can, when it can. */
+  async presentMemory(domain: Domain): Promise<number> {
+    return presentMemory(await this.#libvirt.xml(domain));
   }
 
   async setFacts(domain: Domain, facts: MachineFacts): Promise<void> {

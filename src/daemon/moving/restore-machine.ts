@@ -14,8 +14,9 @@ import { throttleInbound } from '../../vm/network/throttle.ts';
 import { qemuProcess } from '../../vm/qemu-process.ts';
 import { retargetXml } from '../../vm/retarget.ts';
 import type { Job, JobResources } from '../job.ts';
+import { grow } from '../machine-size.ts';
 import { createPlaces, recordQemu } from '../places.ts';
-import { grow, type NodeContext, stopwatch } from '../start-machine.ts';
+import { type NodeContext, stopwatch } from '../start-machine.ts';
 import type { Checkpoints } from './checkpoints.ts';
 import { fromSaved, type SavedSessions } from './moved-sessions.ts';
 

@@ -10,7 +10,7 @@ import type { Job, JobResources } from '../job.ts';
 import type { NodeContext } from '../start-machine.ts';
 import { type Checkpoints, targetOf } from './checkpoints.ts';
 import { keepOutput, keptBefore } from './kept-output.ts';
-import { restoreMachine, thawMachine, wakeMachine } from './restore-machine.ts';
+import { factsOf, restoreMachine, thawMachine, wakeMachine } from './restore-machine.ts';
 
 /** Taken when the machine was about to end: nothing of it ran afterwards. */
 const LAST_WORDS = new Set(['requeue', 'migrate', 'suspend']);
@@ -51,16 +51,26 @@ export class AsksTooLittle extends CaddisError {
 }
 
 /** More is met by growing the machine. Throws AsksTooLittle; a controller that gives no answer lets the job go on as it was. */
-async function demandEnough(job: Job, { manifest }: Generation, signal: AbortSignal): Promise<void> {
+async function demandEnough(job: Job, generation: Generation, signal: AbortSignal): Promise<void> {
   const asked = await job.scheduler
     .complete({ ...job.request, memoryBytes: undefined }, { jitterMs: 0, signal })
     .catch(() => undefined);
   if (asked?.memoryBytes === undefined) return;
   Object.assign(job.facts.request, { memoryBytes: asked.memoryBytes, memorySource: asked.memorySource });
-  if (asked.memoryBytes >= manifest.sizes.memoryBytes) return;
+  const needed = neededBytes(generation);
+  if (asked.memoryBytes >= needed) return;
   throw new AsksTooLittle(
-    `this job's saved machine has ${formatBytes(manifest.sizes.memoryBytes)}, and it asks for ${formatBytes(asked.memoryBytes)} now: ask for as much again, or cancel it`,
+    `this job's saved machine has ${formatBytes(needed)}, and it asks for ${formatBytes(asked.memoryBytes)} now: ask for as much again, or cancel it`,
   );
+}
+
+/** A machine that was grown beyond what was asked for has the rest where there is room for it, as before. */
+function neededBytes(generation: Generation): number {
+  const { growth, request } = factsOf(generation);
+  const { memoryBytes } = generation.manifest.sizes;
+  return growth?.memoryBytes === undefined
+    ? memoryBytes
+    : Math.min(request.memoryBytes ?? memoryBytes, memoryBytes);
 }
 
 /**
@@ -79,6 +89,10 @@ export async function goOn(
     `going on from checkpoint ${generation.number}, taken on ${manifest.host} at ${manifest.takenAt}`,
   );
   await demandEnough(job, generation, signal);
+  // What is asked for by now was not grown.
+  const { growth, request } = job.facts;
+  if (growth?.memoryBytes !== undefined && (request.memoryBytes ?? 0) >= growth.memoryBytes)
+    delete growth.memoryBytes;
   const rolledBack = await hasRunOn(checkpoints, generation);
   // The file servers must have forgotten the machine as it was last: within its lease they would take it for that one, gone mad.
   const patience = rolledBack ? sleep(context.config.storage.lease * 1000, undefined, { signal }) : undefined;

@@ -94,7 +94,8 @@ export class Sampler {
 const OFF_NODE = new Set(['saving', 'saved', 'parked', 'ended']);
 const STEADY = new Set(['ready', 'running', 'frozen']);
 
-function reservationOf({ config }: Node, job: Job): Omit<JobLoad, 'usage'> {
+/** What a job has of its node, in the eyes of whoever counts slack. */
+export function reservationOf({ config }: Node, job: Job): Omit<JobLoad, 'usage'> {
   const { phase } = job.state;
   const reserves = !OFF_NODE.has(phase);
   return {

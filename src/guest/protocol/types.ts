@@ -28,6 +28,7 @@ export const FrameType = {
   Lease: 11,
   Pause: 12,
   Wake: 13,
+  Note: 14,
   Open: 16,
   Opened: 17,
   Attach: 18,
@@ -98,6 +99,7 @@ export const Tag = {
   Hosts: 54,
   Bind: 55,
   JobMemory: 56,
+  JobMark: 57,
   Message: 60,
   Timing: 61,
   MemAvailable: 62,
@@ -107,6 +109,7 @@ export const Tag = {
   SessionStat: 66,
   OomKills: 67,
   Frozen: 68,
+  JobUse: 69,
 } as const;
 
 /** The peer sent something that docs/protocol.md does not allow. The message says what was expected and what came. */

@@ -5,7 +5,7 @@ import type { RunCommand } from './commands.ts';
 import { parseQstatJob } from './qstat.ts';
 
 /** Complexes that ask for memory per slot, the strongest first; as in hooks/gridengine/jsv/decide.ts. */
-const MEMORY_COMPLEXES = ['vm_mem', 'h_vmem', 'mem_free', 'virtual_free'];
+export const MEMORY_COMPLEXES = ['vm_mem', 'h_vmem', 'mem_free', 'virtual_free'];
 const SCRATCH_COMPLEX = 'vm_tmp';
 
 /** Asks the qmaster for what the prolog's environment did not say; at most one query, after up to `jitterMs`. */

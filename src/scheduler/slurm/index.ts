@@ -10,8 +10,10 @@ import { askJob, complete } from './complete.ts';
 import { hold } from './hold.ts';
 import { AMBIGUOUS_SIGNALS, meaning } from './meaning.ts';
 import { setNodeHealth } from './node-health.ts';
+import { noteSize } from './note-size.ts';
 import { slurmPlacement } from './placement.ts';
 import { SlackPublisher } from './publish.ts';
+import { raiseMemory } from './raise.ts';
 import { readEpilog } from './read-epilog.ts';
 import { readFacts } from './read-facts.ts';
 import { readProlog } from './read-prolog.ts';
@@ -106,6 +108,11 @@ export function createSlurm(options: SlurmOptions): Scheduler {
       );
     },
     placement: slurmPlacement(node, run),
+    noteSize: (request, size, signal) => noteSize(request, size, node, signal, run),
+    raise: {
+      check: async () => undefined,
+      memory: ({ key }, bytes, signal) => raiseMemory(key, bytes, node, signal, run),
+    },
     async timeLeft(request, _startedAtMs, signal) {
       const record = await askJob(request.key, node, signal, run);
       if (record?.limitMs === undefined || record.ranMs === undefined) return undefined;

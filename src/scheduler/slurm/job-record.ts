@@ -25,6 +25,8 @@ export interface JobRecord {
   readonly memorySource: string | undefined;
   readonly cpus: number | undefined;
   readonly scratchBytes: number | undefined;
+  /** What admins have noted; undefined: it cannot be told from somebody else's text. */
+  readonly adminComment: string | undefined;
 }
 
 /**
@@ -56,7 +58,14 @@ export function parseJobRecord(text: string, jobId: string, node: string): JobRe
     ...nodeShare(field, node),
     memorySource: memorySource(field),
     scratchBytes: positive(scaled(field('MinTmpDiskNode'))),
+    adminComment: adminComment(line),
   };
+}
+
+/** slurmctld shows none when there is none. Its text ends where the next field begins, in whatever order a version has them. */
+function adminComment(line: string): string | undefined {
+  const found = [...line.matchAll(/\sAdminComment=(.*?)(?=\s+[A-Z][A-Za-z]*=|\s*$)/g)];
+  return found.length > 1 ? undefined : (found[0]?.[1] ?? '');
 }
 
 function onlyOne(line: string, pattern: RegExp): string | undefined {

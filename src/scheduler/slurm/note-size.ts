@@ -1,0 +1,30 @@
+import type { JobRequest, MachineSize } from '../../model/job.ts';
+import { MiB } from '../../model/units.ts';
+import type { RunCommand } from './commands.ts';
+import { askJob } from './complete.ts';
+
+const OURS = /\s*\[caddis grown: [^\]]*\]/;
+
+/** Puts the size of a grown machine into the AdminComment of its job, beside what the site keeps there: slurmctld lets nobody change the memory of a job that runs. */
+export async function noteSize(
+  { key }: JobRequest,
+  size: MachineSize | undefined,
+  node: string,
+  signal: AbortSignal,
+  run: RunCommand,
+): Promise<void> {
+  const record = await askJob(key, node, signal, run);
+  // Somebody's own text looks like the field: what is there cannot be told.
+  if (!record || record.adminComment === undefined) return;
+  const comment = adminCommentWith(
+    record.adminComment,
+    size && `${Math.ceil(size.memoryBytes / MiB)}M, ${size.cpus} CPUs`,
+  );
+  if (comment === record.adminComment) return;
+  await run(['scontrol', 'update', `jobid=${record.taskName}`, `AdminComment=${comment}`], signal);
+}
+
+export function adminCommentWith(comment: string, word: string | undefined): string {
+  const others = comment.replace(OURS, '');
+  return word === undefined ? others : `${others} [caddis grown: ${word}]`.trim();
+}
