@@ -39,10 +39,17 @@ function row(machine: MachineStatus): string[] {
     phaseOf(machine),
     String(machine.steps),
     machine.cpus === null ? '-' : String(machine.cpus),
-    machine.memory_bytes === null ? '-' : formatBytes(machine.memory_bytes),
+    memoryOf(machine),
     machine.address ?? '-',
     machine.machine,
   ];
+}
+
+function memoryOf({ memory_bytes: now, memory_asked_bytes: asked }: MachineStatus): string {
+  if (now === null) return '-';
+  return asked !== null && now > asked
+    ? `${formatBytes(now)} (asked ${formatBytes(asked)})`
+    : formatBytes(now);
 }
 
 function phaseOf({ phase, link, progress }: MachineStatus): string {

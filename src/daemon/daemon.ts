@@ -28,6 +28,7 @@ import { look } from './look.ts';
 import { type Checkpoints, openCheckpoints } from './moving/checkpoints.ts';
 import { discard, discardForgotten } from './moving/discard.ts';
 import { holdSignal } from './moving/hold-signal.ts';
+import { finishRaises } from './moving/raise-request.ts';
 import { releaseWhenDue } from './moving/release-timer.ts';
 import type { Node } from './node.ts';
 import { Feed } from './pressure/feed.ts';
@@ -134,6 +135,7 @@ export class Daemon implements Node {
     await this.#watchPressure();
     this.#orphanCheck = setTimeout(() => void this.#checkOrphans(), ORPHAN_CHECK_MS);
     void releaseWhenDue(this, this.#stop.signal);
+    void finishRaises(this);
   }
 
   get view(): NodeView | undefined {

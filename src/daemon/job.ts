@@ -135,17 +135,7 @@ export class Job {
   }
 
   get request(): JobRequest {
-    const { request } = this.facts;
-    return {
-      ...request,
-      key: this.key,
-      cpus: request.cpus,
-      memoryBytes: request.memoryBytes,
-      memorySource: request.memorySource,
-      scratchBytes: request.scratchBytes,
-      vm: request.vm,
-      devices: undefined,
-    };
+    return requestOf(this.facts);
   }
 
   /** Runs `work` alone: growth is asked for by every step of a job, often at the same time. */
@@ -187,4 +177,17 @@ export class Job {
       if (next) await this.#carryOut(this.#advance(next));
     }
   }
+}
+
+export function requestOf({ key, request }: Pick<MachineFacts, 'key' | 'request'>): JobRequest {
+  return {
+    ...request,
+    key,
+    cpus: request.cpus,
+    memoryBytes: request.memoryBytes,
+    memorySource: request.memorySource,
+    scratchBytes: request.scratchBytes,
+    vm: request.vm,
+    devices: undefined,
+  };
 }

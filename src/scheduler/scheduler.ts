@@ -65,8 +65,12 @@ export interface Scheduler {
   readonly raise: {
     /** Throws CaddisError with the reason why that cannot be. */
     check(request: JobRequest, signal: AbortSignal): Promise<void>;
+    /** Keeps a task that runs from starting again before it has been asked for more, where its scheduler would be quicker. Until `release`. */
+    hold(request: JobRequest, signal: AbortSignal): Promise<void>;
     /** In place of what was asked for, once the task waits: until then it is waited for, until `signal` aborts. Rejects with what the command says. */
     memory(request: JobRequest, bytes: number, signal: AbortSignal): Promise<void>;
+    /** Idempotent. Resolves for a job that is gone. */
+    release(request: JobRequest, signal: AbortSignal): Promise<void>;
   };
   /**
    * The limit on this run of a job, and what is left of it; undefined: there is none. `startedAtMs`: when its prolog ran, for schedulers that count from there. Throws

@@ -34,14 +34,14 @@ export function factsToTake(job: Job): MachineFacts {
 }
 
 /** Spares a job whose state was saved its scheduler's wait, once it is bound, or free again, as it should be, and asks for the memory that it needs. */
-export function startAgain({ config }: Node, job: Job): void {
+export function startAgain(node: Node, job: Job): void {
   const again = async () => {
     const { bound } = job.facts;
     if (job.binding) await job.binding;
     else if (bound)
       await job.scheduler.placement.restore(job.key, bound.before, AbortSignal.timeout(BIND_TIMEOUT_MS));
-    await raiseRequest(job);
-    if (config.policy.restart_at_once)
+    await raiseRequest(node, job);
+    if (node.config.policy.restart_at_once)
       await job.scheduler.beginAgain(job.key, AbortSignal.timeout(AGAIN_TIMEOUT_MS));
   };
   again().catch((error: unknown) =>

@@ -17,6 +17,7 @@ import type { GuestSample } from '../../pressure/sample.ts';
 import type { Job } from '../job.ts';
 import { GROW_TIMEOUT_MS, grow, learnSizes, mostMemory, shrink, useCpus } from '../machine-size.ts';
 import { whyNotSaved } from '../moving/freeze.ts';
+import { abandonRaise, prepareRaise } from '../moving/raise-request.ts';
 import type { Node } from '../node.ts';
 import { migrate } from '../verbs/migrate.ts';
 import { askedFor, noteGrowth, tellSize } from './grown-size.ts';
@@ -24,7 +25,7 @@ import { reservationOf } from './sampler.ts';
 import type { NodeView } from './view.ts';
 
 /** What has just failed is not tried again at once. */
-const AGAIN_AFTER_MS = 10_000;
+const AGAIN_AFTER_MS = 20_000;
 /** A report that is older than a change says what was before it. */
 const SETTLES_MS = 3_000;
 
@@ -244,6 +245,7 @@ export class Growth {
    * anything is done: whoever goes on with this after a crash asks for the same.
    */
   async #requeue(job: Job, growing: Growing, { askBytes, why }: MemoryStep & { do: 'requeue' }) {
+    // Before it stands still for nothing.
     await job.scheduler.raise.check(job.request, AbortSignal.timeout(AGAIN_AFTER_MS));
     const before = job.facts.growth;
     const { domain } = job.resources;
@@ -258,15 +260,18 @@ export class Growth {
       raisedBytes: askBytes,
       requeues: (before?.requeues ?? 0) + 1,
     };
-    const suspended = job.dispatch({ type: 'suspend' });
+    const { hypervisor } = this.#node.context;
+    await job.dispatch({ type: 'suspend' });
     try {
-      await suspended;
-      await this.#node.context.hypervisor.setFacts(domain, job.facts);
+      await hypervisor.setFacts(domain, job.facts);
+      await prepareRaise(this.#node, job, askBytes);
       await migrate(this.#node, job);
     } catch (error) {
       if (before) job.facts.growth = before;
       else delete job.facts.growth;
+      await abandonRaise(this.#node, job);
       await job.dispatch({ type: 'resume' });
+      await hypervisor.setFacts(domain, job.facts);
       throw error;
     }
   }

@@ -31,6 +31,10 @@ const JOB_GAUGES: Readonly<Record<string, [help: string, of: (job: JobTop) => nu
   caddis_job_cpus: ['CPUs that the job has', (job) => job.cpus],
   caddis_job_cpus_used: ['CPUs of the host in use', (job) => job.cpus_used],
   caddis_job_memory_limit_bytes: ['Memory that the job may use', (job) => job.memory_limit_bytes],
+  caddis_job_memory_asked_bytes: [
+    'Memory that was asked for; the rest was grown',
+    (job) => job.memory_asked_bytes,
+  ],
   caddis_job_memory_used_bytes: ['Memory that the job uses', (job) => job.memory_used_bytes],
   caddis_job_memory_resident_bytes: [
     'Memory of the host that its machine holds',

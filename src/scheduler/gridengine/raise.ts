@@ -26,6 +26,16 @@ export function mayAlter(configuration: string): boolean {
   return value('jsv_allowed_mod').split(',').includes('l_hard');
 }
 
+/** A system hold, which a job that runs does not feel: sge_qmaster would start it again within a second of its end. */
+export async function holdNext({ key }: JobRequest, run: RunCommand, signal: AbortSignal): Promise<void> {
+  await run(['qalter', '-h', 's', key.jobId], signal);
+}
+
+export async function releaseNext({ key }: JobRequest, run: RunCommand, signal: AbortSignal): Promise<void> {
+  if (!parseQstatJob(await run(['qstat', '-xml', '-j', key.jobId], signal), key.jobId)) return;
+  await run(['qalter', '-h', 'S', key.jobId], signal);
+}
+
 /** Asks for more memory in place of what the job asked for. The qmaster refuses while a task runs, since memory is a consumable: waits until `signal` aborts. */
 export async function raiseMemory(
   { key, cpus }: JobRequest,

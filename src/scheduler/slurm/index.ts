@@ -111,6 +111,9 @@ export function createSlurm(options: SlurmOptions): Scheduler {
     noteSize: (request, size, signal) => noteSize(request, size, node, signal, run),
     raise: {
       check: async () => undefined,
+      // It waits until its last credential has expired, or until beginAgain.
+      hold: async () => undefined,
+      release: async () => undefined,
       memory: ({ key }, bytes, signal) => raiseMemory(key, bytes, node, signal, run),
     },
     async timeLeft(request, _startedAtMs, signal) {

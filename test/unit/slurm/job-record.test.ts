@@ -9,6 +9,7 @@ describe('parseJobRecord', () => {
   it('reads a running batch job', () => {
     expect(parseJobRecord(printed('show-job-batch'), '38', 'n1')).toEqual({
       jobId: '38',
+      adminComment: '',
       taskName: '38',
       state: 'RUNNING',
       reason: 'None',
