@@ -19,6 +19,7 @@ import type { Log } from './log.ts';
 import type { KeptFile } from './moving/kept-output.ts';
 import type { SavedSessions } from './moving/moved-sessions.ts';
 import type { MachinePlaces } from './places.ts';
+import { Turns } from './turns.ts';
 
 /** What a job holds on this node, filled in as its start goes on; whatever is set is given back at its end. */
 export interface JobResources {
@@ -93,7 +94,9 @@ export class Job {
   readonly #execute: Execute;
   /** Steps are carried out one after the other, in the order of their events. */
   #work: Promise<void> = Promise.resolve();
-  #turn: Promise<void> = Promise.resolve();
+  /** Its size changes, or its machine is written, one at a time. */
+  readonly #sizing = new Turns();
+  readonly #checkpointing = new Turns();
 
   constructor(options: {
     facts: MachineFacts;
@@ -140,12 +143,12 @@ export class Job {
 
   /** Runs `work` alone: growth is asked for by every step of a job, often at the same time. */
   exclusive<T>(work: () => Promise<T>): Promise<T> {
-    const result = this.#turn.then(work);
-    this.#turn = result.then(
-      () => undefined,
-      () => undefined,
-    );
-    return result;
+    return this.#sizing.take(work);
+  }
+
+  /** One checkpoint of a running job at a time, most of which is a copy that growth need not wait for. */
+  oneCheckpoint<T>(work: () => Promise<T>): Promise<T> {
+    return this.#checkpointing.take(work);
   }
 
   /** Takes an event; resolves when its steps, and those of all events before it, have been carried out. */

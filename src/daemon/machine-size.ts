@@ -170,6 +170,14 @@ export async function learnSizes({ hypervisor }: NodeContext, job: Job, signal: 
   noteMemory(job, await guest.resize(QUESTION, { timeoutMs: GROW_TIMEOUT_MS, signal }));
 }
 
+/** What there really is, of a machine that runs: a growth that was cut off has left more than is known. */
+export async function refreshSizes({ hypervisor }: NodeContext, job: Job): Promise<void> {
+  const { domain } = job.resources;
+  if (!domain) throw new CaddisError('the job has no machine any more');
+  job.sizes.pluggedBytes = await hypervisor.pluggedMemory(domain);
+  job.sizes.totalBytes = job.report?.sample.totalBytes ?? job.sizes.totalBytes;
+}
+
 /** Takes what a guest said of its memory. Only a machine in which no step runs shows what it keeps for itself. */
 export function noteMemory(job: Job, said: SetupResult): void {
   const { memTotalBytes: total, memAvailableBytes: available } = said;

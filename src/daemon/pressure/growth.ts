@@ -15,7 +15,15 @@ import { growthRoom } from '../../pressure/growth-room.ts';
 import { GrowthSeries } from '../../pressure/growth-series.ts';
 import type { GuestSample } from '../../pressure/sample.ts';
 import type { Job } from '../job.ts';
-import { GROW_TIMEOUT_MS, grow, learnSizes, mostMemory, shrink, useCpus } from '../machine-size.ts';
+import {
+  GROW_TIMEOUT_MS,
+  grow,
+  learnSizes,
+  mostMemory,
+  refreshSizes,
+  shrink,
+  useCpus,
+} from '../machine-size.ts';
 import { whyNotSaved } from '../moving/freeze.ts';
 import { abandonRaise, prepareRaise } from '../moving/raise-request.ts';
 import type { Node } from '../node.ts';
@@ -204,7 +212,10 @@ export class Growth {
   ): Promise<void> {
     const begun = performance.now();
     const signal = AbortSignal.any([job.phaseSignal, AbortSignal.timeout(GROW_TIMEOUT_MS)]);
-    await job.exclusive(() => grow(this.#node.context, job, to, signal));
+    await job.exclusive(async () => {
+      await refreshSizes(this.#node.context, job);
+      await grow(this.#node.context, job, to, signal);
+    });
     job.log.info(`grown from ${words(growing.has)} to ${words(sizeOf(job, growing))}`, {
       ...figures(growing),
       ms: Math.round(performance.now() - begun),

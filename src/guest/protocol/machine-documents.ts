@@ -74,7 +74,7 @@ export interface SetupResult {
 }
 
 /** How a job stands to its limits. Undefined limits: none. */
-export interface JobUse {
+interface JobUse {
   /** What the kernel cannot take back from it. */
   readonly heldBytes: number;
   readonly wallBytes: number | undefined;

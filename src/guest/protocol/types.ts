@@ -109,7 +109,7 @@ export const Tag = {
   SessionStat: 66,
   OomKills: 67,
   Frozen: 68,
-  JobUse: 69,
+  JobUse: 70,
 } as const;
 
 /** The peer sent something that docs/protocol.md does not allow. The message says what was expected and what came. */

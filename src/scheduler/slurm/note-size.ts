@@ -3,7 +3,8 @@ import { MiB } from '../../model/units.ts';
 import type { RunCommand } from './commands.ts';
 import { askJob } from './complete.ts';
 
-const OURS = /\s*\[caddis grown: [^\]]*\]/;
+/** Small letters, as sacctmgr writes them anyway, and no blanks in it. */
+const OURS = /(?:^|\s+)caddis-grown:\S*/;
 
 /** Puts the size of a grown machine into the AdminComment of its job, beside what the site keeps there: slurmctld lets nobody change the memory of a job that runs. */
 export async function noteSize(
@@ -18,13 +19,13 @@ export async function noteSize(
   if (!record || record.adminComment === undefined) return;
   const comment = adminCommentWith(
     record.adminComment,
-    size && `${Math.ceil(size.memoryBytes / MiB)}M, ${size.cpus} CPUs`,
+    size && `memory=${Math.ceil(size.memoryBytes / MiB)}m,cpus=${size.cpus}`,
   );
   if (comment === record.adminComment) return;
   await run(['scontrol', 'update', `jobid=${record.taskName}`, `AdminComment=${comment}`], signal);
 }
 
 export function adminCommentWith(comment: string, word: string | undefined): string {
-  const others = comment.replace(OURS, '');
-  return word === undefined ? others : `${others} [caddis grown: ${word}]`.trim();
+  const others = comment.replace(OURS, '').trim();
+  return word === undefined ? others : `${others} caddis-grown:${word}`.trim();
 }

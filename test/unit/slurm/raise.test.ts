@@ -36,16 +36,18 @@ it('raises nothing of a job that was cancelled on its way', async () => {
 });
 
 it('notes a size beside what the site has written, and takes its own word back', async () => {
-  expect(adminCommentWith('cost=7', '300M, 1 CPUs')).toBe('cost=7 [caddis grown: 300M, 1 CPUs]');
-  expect(adminCommentWith('cost=7 [caddis grown: 300M, 1 CPUs]', '400M, 1 CPUs')).toBe(
-    'cost=7 [caddis grown: 400M, 1 CPUs]',
+  expect(adminCommentWith('cost=7', 'memory=300m,cpus=1')).toBe('cost=7 caddis-grown:memory=300m,cpus=1');
+  expect(adminCommentWith('cost=7 caddis-grown:memory=300m,cpus=1', 'memory=400m,cpus=1')).toBe(
+    'cost=7 caddis-grown:memory=400m,cpus=1',
   );
-  expect(adminCommentWith('cost=7 [caddis grown: 300M, 1 CPUs]', undefined)).toBe('cost=7');
+  expect(adminCommentWith('cost=7 caddis-grown:memory=300m,cpus=1', undefined)).toBe('cost=7');
   const commented = running.replace(' StdErr=', ' AdminComment=of the site StdErr=');
   expect(commented).not.toBe(running);
   const { calls, run } = commands(commented);
   await noteSize({ key } as never, { memoryBytes: 300 * MiB, cpus: 2 }, 'n1', signal, run);
-  expect(calls).toEqual(['scontrol update jobid=38 AdminComment=of the site [caddis grown: 300M, 2 CPUs]']);
+  expect(calls).toEqual([
+    'scontrol update jobid=38 AdminComment=of the site caddis-grown:memory=300m,cpus=2',
+  ]);
   await noteSize({ key } as never, undefined, 'n1', signal, run);
   expect(calls).toHaveLength(1);
 });
