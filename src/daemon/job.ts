@@ -67,6 +67,8 @@ export class Job {
   savedAs: number | undefined;
   /** Under way, or done: the next start is bound to a host. */
   binding: Promise<void> | undefined;
+  /** The same for asking for more memory in its name. */
+  raising: Promise<void> | undefined;
   /** Steps with which a restored machine came and that no client has claimed yet. */
   cameWith: SavedSessions['sessions'] = [];
   /** Output of earlier runs that waits for its step to take it over. */

@@ -40,7 +40,7 @@ export function startAgain(node: Node, job: Job): void {
     if (job.binding) await job.binding;
     else if (bound)
       await job.scheduler.placement.restore(job.key, bound.before, AbortSignal.timeout(BIND_TIMEOUT_MS));
-    await raiseRequest(node, job);
+    await (job.raising ?? raiseRequest(node, job));
     if (node.config.policy.restart_at_once)
       await job.scheduler.beginAgain(job.key, AbortSignal.timeout(AGAIN_TIMEOUT_MS));
   };

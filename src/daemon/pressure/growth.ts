@@ -25,7 +25,7 @@ import {
   useCpus,
 } from '../machine-size.ts';
 import { whyNotSaved } from '../moving/freeze.ts';
-import { abandonRaise, prepareRaise } from '../moving/raise-request.ts';
+import { abandonRaise, prepareRaise, raiseRequest } from '../moving/raise-request.ts';
 import type { Node } from '../node.ts';
 import { migrate } from '../verbs/migrate.ts';
 import { askedFor, noteGrowth, tellSize } from './grown-size.ts';
@@ -277,6 +277,8 @@ export class Growth {
       await hypervisor.setFacts(domain, job.facts);
       await prepareRaise(this.#node, job, askBytes);
       await migrate(this.#node, job);
+      // Beside its save, which may take longer than its scheduler waits before the next start.
+      job.raising = raiseRequest(this.#node, job);
     } catch (error) {
       if (before) job.facts.growth = before;
       else delete job.facts.growth;
