@@ -1,34 +1,16 @@
-import { constants } from 'node:os';
-
 import { growthOf, type QueueGrowth } from '../../config/growth.ts';
 import { messageOf } from '../../model/errors.ts';
-import { formatBytes, MiB } from '../../model/units.ts';
-import {
-  decideCpus,
-  decideMemory,
-  type Growing,
-  limitBytes,
-  type MemoryStep,
-  markBytes,
-} from '../../pressure/growth.ts';
+import { MiB } from '../../model/units.ts';
+import { decideCpus, decideMemory, type Growing, limitBytes, markBytes } from '../../pressure/growth.ts';
 import { growthRoom } from '../../pressure/growth-room.ts';
 import { GrowthSeries } from '../../pressure/growth-series.ts';
 import type { GuestSample } from '../../pressure/sample.ts';
 import type { Job } from '../job.ts';
-import {
-  GROW_TIMEOUT_MS,
-  grow,
-  learnSizes,
-  mostMemory,
-  refreshSizes,
-  shrink,
-  useCpus,
-} from '../machine-size.ts';
+import { GROW_TIMEOUT_MS, learnSizes, mostMemory } from '../machine-size.ts';
 import { whyNotSaved } from '../moving/freeze.ts';
-import { abandonRaise, prepareRaise, raiseRequest } from '../moving/raise-request.ts';
 import type { Node } from '../node.ts';
-import { migrate } from '../verbs/migrate.ts';
 import { askedFor, noteGrowth, tellSize } from './grown-size.ts';
+import { growJob, leaveToWall, sendForMore, shrinkJob, takeCpusBack } from './growth-deeds.ts';
 import { reservationOf } from './sampler.ts';
 import type { NodeView } from './view.ts';
 
@@ -72,6 +54,8 @@ export class Growth {
     watch.isBusy = true;
     this.#look(job, policy, watch, sample)
       .catch((error: unknown) => {
+        // It ends, or leaves.
+        if (job.state.phase !== 'running') return;
         watch.failedUntilMs = performance.now() + AGAIN_AFTER_MS;
         watch.failure = messageOf(error);
         job.log.warn(`its size stays as it is for now: ${messageOf(error)}`);
@@ -104,16 +88,18 @@ export class Growth {
     const step = decideMemory(growing);
     switch (step.do) {
       case 'grow':
-        await this.#grow(job, watch, growing, { memoryBytes: step.toBytes, cpus: undefined });
-        return;
+        await growJob(this.#node, job, growing, { memoryBytes: step.toBytes, cpus: undefined });
+        return this.#changed(job, watch);
       case 'shrink':
-        await this.#shrink(job, watch, growing, step.toBytes);
-        return;
+        await shrinkJob(this.#node, job, growing, step.toBytes);
+        return this.#changed(job, watch);
       case 'requeue':
-        return this.#requeue(job, growing, step);
+        return sendForMore(this.#node, job, growing, step);
       case 'signal':
       case 'leave':
-        this.#leave(job, watch, growing, step);
+        // Once for each wall.
+        if (watch.said !== `${step.do} ${growing.has.memoryBytes}`) leaveToWall(job, growing, step);
+        watch.said = `${step.do} ${growing.has.memoryBytes}`;
         if (sample.job?.markBytes !== undefined) await setMark(job, 'none');
         break;
       case 'nothing': {
@@ -125,8 +111,9 @@ export class Growth {
     }
     const cpus = decideCpus(growing);
     if (cpus === undefined || growing.nowMs < watch.failedUntilMs) return;
-    if (cpus > growing.has.cpus) await this.#grow(job, watch, growing, { memoryBytes: undefined, cpus });
-    else await this.#useFewer(job, watch, growing, cpus);
+    if (cpus > growing.has.cpus) await growJob(this.#node, job, growing, { memoryBytes: undefined, cpus });
+    else await takeCpusBack(job, growing, cpus);
+    return this.#changed(job, watch);
   }
 
   async #growing(
@@ -204,44 +191,6 @@ export class Growth {
       : `it went back to the queue for more ${requeues} times (growth.requeues)`;
   }
 
-  async #grow(
-    job: Job,
-    watch: Watch,
-    growing: Growing,
-    to: { memoryBytes: number | undefined; cpus: number | undefined },
-  ): Promise<void> {
-    const begun = performance.now();
-    const signal = AbortSignal.any([job.phaseSignal, AbortSignal.timeout(GROW_TIMEOUT_MS)]);
-    await job.exclusive(async () => {
-      await refreshSizes(this.#node.context, job);
-      await grow(this.#node.context, job, to, signal);
-    });
-    job.log.info(`grown from ${words(growing.has)} to ${words(sizeOf(job, growing))}`, {
-      ...figures(growing),
-      ms: Math.round(performance.now() - begun),
-    });
-    await this.#changed(job, watch);
-  }
-
-  async #shrink(job: Job, watch: Watch, growing: Growing, toBytes: number): Promise<void> {
-    const { wantedBytes, givenBytes } = await job.exclusive(() => shrink(this.#node.context, job, toBytes));
-    const kept = wantedBytes - givenBytes;
-    job.log.info(
-      `shrunk from ${words(growing.has)} to ${words(sizeOf(job, growing))}; of ${formatBytes(wantedBytes)} its machine has given back ${formatBytes(givenBytes)}${kept > 0 ? ', and keeps the rest for itself' : ''}`,
-      { ...figures(growing), peak_bytes: growing.series.peakHeldBytes },
-    );
-    await this.#changed(job, watch);
-  }
-
-  async #useFewer(job: Job, watch: Watch, growing: Growing, cpus: number): Promise<void> {
-    await job.exclusive(() => useCpus(job, cpus));
-    job.log.info(
-      `shrunk from ${words(growing.has)} to ${words(sizeOf(job, growing))}: ${growing.room.cpus < 0 ? 'others want their CPUs' : 'it does not use more'}`,
-      figures(growing),
-    );
-    await this.#changed(job, watch);
-  }
-
   /** The next caddisd, the checkpoint, the schedulers' users. */
   async #changed(job: Job, watch: Watch): Promise<void> {
     watch.changedAtMs = performance.now();
@@ -249,62 +198,6 @@ export class Growth {
     const { domain } = job.resources;
     if (domain) await this.#node.context.hypervisor.setFacts(domain, job.facts);
     void tellSize(job);
-  }
-
-  /**
-   * Stands still at once, so that it does not die on its way; then it goes back to the queue by its scheduler's own means, and is saved. What is asked for in its name is noted before
-   * anything is done: whoever goes on with this after a crash asks for the same.
-   */
-  async #requeue(job: Job, growing: Growing, { askBytes, why }: MemoryStep & { do: 'requeue' }) {
-    // Before it stands still for nothing.
-    await job.scheduler.raise.check(job.request, AbortSignal.timeout(AGAIN_AFTER_MS));
-    const before = job.facts.growth;
-    const { domain } = job.resources;
-    if (!domain || job.state.phase !== 'running') return;
-    job.log.warn(
-      `back to the queue, to ask for ${formatBytes(askBytes)} in place of ${formatBytes(growing.has.memoryBytes)}: ${why}`,
-      figures(growing),
-    );
-    job.facts.growth = {
-      ...before,
-      askedBytes: growing.asked.memoryBytes,
-      raisedBytes: askBytes,
-      requeues: (before?.requeues ?? 0) + 1,
-    };
-    const { hypervisor } = this.#node.context;
-    await job.dispatch({ type: 'suspend' });
-    try {
-      await hypervisor.setFacts(domain, job.facts);
-      await prepareRaise(this.#node, job, askBytes);
-      await migrate(this.#node, job);
-      // Beside its save, which may take longer than its scheduler waits before the next start.
-      job.raising = raiseRequest(this.#node, job);
-    } catch (error) {
-      if (before) job.facts.growth = before;
-      else delete job.facts.growth;
-      await abandonRaise(this.#node, job);
-      await job.dispatch({ type: 'resume' });
-      await hypervisor.setFacts(domain, job.facts);
-      throw error;
-    }
-  }
-
-  #leave(job: Job, watch: Watch, growing: Growing, step: MemoryStep & { do: 'signal' | 'leave' }): void {
-    const said = `${step.do} ${growing.has.memoryBytes}`;
-    if (watch.said === said) return;
-    watch.said = said;
-    const { signal } = growing.policy;
-    const what = step.do === 'signal' ? `it gets ${signal}` : 'it is left to its wall';
-    job.log.warn(
-      `near its wall of ${formatBytes(growing.has.memoryBytes)}: ${step.why}; ${what}`,
-      figures(growing),
-    );
-    if (step.do !== 'signal') return;
-    // Before the signal, which may be its end.
-    job.resources.guest?.note(
-      `caddis: this job holds ${formatBytes(growing.series.heldBytes ?? 0)} of the ${formatBytes(growing.has.memoryBytes)} of memory that it may have: it gets ${signal}`,
-    );
-    job.resources.guest?.signal(constants.signals[signal]);
   }
 }
 
@@ -324,26 +217,4 @@ async function setMark(job: Job, mark: number | 'none'): Promise<void> {
       { timeoutMs: GROW_TIMEOUT_MS, signal: job.phaseSignal },
     );
   });
-}
-
-function sizeOf({ sizes }: Job, { has }: Growing) {
-  return { memoryBytes: sizes.memoryBytes ?? has.memoryBytes, cpus: sizes.cpus ?? has.cpus };
-}
-
-function words({ memoryBytes, cpus }: Growing['has']): string {
-  return `${formatBytes(memoryBytes)}, ${cpus} CPUs`;
-}
-
-/** The numbers that led to it. */
-function figures({ series, room, policy, asked, most, has }: Growing): Record<string, number> {
-  return {
-    held_bytes: series.heldBytes ?? 0,
-    held_bytes_per_s: Math.round(series.bytesPerMs * 1000),
-    wall_bytes: has.memoryBytes,
-    mark_bytes: markBytes(policy, has.memoryBytes),
-    asked_bytes: asked.memoryBytes,
-    limit_bytes: Math.round(limitBytes({ policy, asked, most })),
-    room_bytes: Math.round(room.memoryBytes),
-    room_cpus: Math.round(room.cpus * 100) / 100,
-  };
 }
