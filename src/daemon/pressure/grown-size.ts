@@ -2,15 +2,17 @@ import { messageOf } from '../../model/errors.ts';
 import { MiB } from '../../model/units.ts';
 import type { Size } from '../../pressure/growth.ts';
 import type { Job } from '../job.ts';
+import { offered } from '../machine-size.ts';
 
 const TELL_TIMEOUT_MS = 20_000;
 /** Schedulers round what is asked for up to whole MiB, for each slot. */
 const ROUNDING_SHARE = 0.02;
 
 /** What a job's user asked for: what was asked for in the job's name does not count, unless the user has asked for more than that since. */
-export function askedFor({ facts }: Job, baseMemoryBytes: number): Size {
-  const { request, growth } = facts;
-  const now = request.memoryBytes ?? baseMemoryBytes;
+export function askedFor(job: Job): Size {
+  const { request, growth } = job.facts;
+  // Who asked for nothing has what a machine offers by itself.
+  const now = request.memoryBytes ?? growth?.askedBytes ?? offered(job);
   const ours = Math.max(growth?.raisedBytes ?? 0, growth?.memoryBytes ?? 0);
   const isOurs = now <= ours * (1 + ROUNDING_SHARE) + MiB;
   return {
@@ -27,8 +29,8 @@ export function noteGrowth(job: Job, asked: Size): void {
   job.facts.growth = {
     ...kept,
     askedBytes: asked.memoryBytes,
-    ...(isMore(memoryBytes, request.memoryBytes) ? { memoryBytes } : {}),
-    ...(isMore(cpus, request.cpus ?? 1) ? { cpus } : {}),
+    ...(isMore(memoryBytes, request.memoryBytes ?? asked.memoryBytes) ? { memoryBytes } : {}),
+    ...(isMore(cpus, asked.cpus) ? { cpus } : {}),
   };
 }
 
@@ -44,6 +46,6 @@ export async function tellSize(job: Job): Promise<void> {
     .catch((error: unknown) => job.log.warn(`its scheduler was not told of its size: ${messageOf(error)}`));
 }
 
-function isMore(now: number | undefined, asked: number | undefined): now is number {
-  return now !== undefined && asked !== undefined && now > asked;
+function isMore(now: number | undefined, asked: number): now is number {
+  return now !== undefined && now > asked;
 }

@@ -1,7 +1,14 @@
 import { growthOf, type QueueGrowth } from '../../config/growth.ts';
 import { messageOf } from '../../model/errors.ts';
 import { MiB } from '../../model/units.ts';
-import { decideCpus, decideMemory, type Growing, limitBytes, markBytes } from '../../pressure/growth.ts';
+import {
+  decideCpus,
+  decideMemory,
+  type Growing,
+  limitBytes,
+  markBytes,
+  type Size,
+} from '../../pressure/growth.ts';
 import { growthRoom } from '../../pressure/growth-room.ts';
 import { GrowthSeries } from '../../pressure/growth-series.ts';
 import type { GuestSample } from '../../pressure/sample.ts';
@@ -44,7 +51,7 @@ export class Growth {
   reported(job: Job): void {
     const policy = growthOf(this.#node.config.growth, job.facts.request.queue);
     const sample = job.report?.sample;
-    if (!sample || job.state.phase !== 'running' || job.sizes.memoryBytes === undefined) return;
+    if (!sample || job.state.phase !== 'running') return;
     const watch = this.#watchOf(job, policy);
     const heldBytes = heldOf(job, sample);
     if (heldBytes !== undefined)
@@ -89,10 +96,10 @@ export class Growth {
     switch (step.do) {
       case 'grow':
         await growJob(this.#node, job, growing, { memoryBytes: step.toBytes, cpus: undefined });
-        return this.#changed(job, watch);
+        return this.#changed(job, watch, growing.asked);
       case 'shrink':
         await shrinkJob(this.#node, job, growing, step.toBytes);
-        return this.#changed(job, watch);
+        return this.#changed(job, watch, growing.asked);
       case 'requeue':
         return sendForMore(this.#node, job, growing, step);
       case 'signal':
@@ -113,7 +120,7 @@ export class Growth {
     if (cpus === undefined || growing.nowMs < watch.failedUntilMs) return;
     if (cpus > growing.has.cpus) await growJob(this.#node, job, growing, { memoryBytes: undefined, cpus });
     else await takeCpusBack(job, growing, cpus);
-    return this.#changed(job, watch);
+    return this.#changed(job, watch, growing.asked);
   }
 
   async #growing(
@@ -126,7 +133,7 @@ export class Growth {
     const nowMs = performance.now();
     if (job.sizes.totalBytes === undefined)
       await job.exclusive(() => learnSizes(context, job, AbortSignal.timeout(GROW_TIMEOUT_MS)));
-    const asked = askedFor(job, context.config.vm.base_memory);
+    const asked = askedFor(job);
     const most = { memoryBytes: mostMemory(job, context.shape), cpus: context.shape.maxCpus };
     const has = {
       memoryBytes: job.sizes.memoryBytes ?? asked.memoryBytes,
@@ -142,7 +149,7 @@ export class Growth {
       sample.atMs - watch.changedAtMs > SETTLES_MS
     ) {
       job.sizes.memoryBytes = wall;
-      await this.#changed(job, watch);
+      await this.#changed(job, watch, asked);
       return undefined;
     }
     const hasFailed = nowMs < watch.failedUntilMs;
@@ -192,9 +199,9 @@ export class Growth {
   }
 
   /** The next caddisd, the checkpoint, the schedulers' users. */
-  async #changed(job: Job, watch: Watch): Promise<void> {
+  async #changed(job: Job, watch: Watch, asked: Size): Promise<void> {
     watch.changedAtMs = performance.now();
-    noteGrowth(job, askedFor(job, this.#node.config.vm.base_memory));
+    noteGrowth(job, asked);
     const { domain } = job.resources;
     if (domain) await this.#node.context.hypervisor.setFacts(domain, job.facts);
     void tellSize(job);
