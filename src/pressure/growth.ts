@@ -12,8 +12,10 @@ export interface Growing {
   readonly policy: QueueGrowth;
   readonly nowMs: number;
   readonly series: GrowthSeries;
-  /** What its user asked for. */
+  /** What its user asked for: what limits count from. */
   readonly asked: Size;
+  /** What its scheduler has reserved for it, which may be more: it never has less. */
+  readonly reserved: Size;
   /** Its wall, and its CPUs. */
   readonly has: Size;
   /** The most that its machine could have. */
@@ -89,14 +91,14 @@ function noRoom(
 }
 
 /** What was grown and has not been needed for a while goes back, but for what the job would soon want again. */
-function shrink({ policy, nowMs, series, asked, has, changedAtMs }: Growing): MemoryStep {
+function shrink({ policy, nowMs, series, reserved, has, changedAtMs }: Growing): MemoryStep {
   const calmMs = policy.shrink_after * 1000;
-  const over = has.memoryBytes - asked.memoryBytes;
+  const over = has.memoryBytes - reserved.memoryBytes;
   if (calmMs === 0 || over <= 0 || nowMs - changedAtMs < calmMs || series.coversMs(nowMs) < calmMs)
     return { do: 'nothing' };
   const peak = series.peakHeldBytes;
   const spare = amountOf(policy.step, peak) + 2 * (peak - markBytes(policy, peak));
-  const toBytes = Math.max(wholeBlocks(peak + spare), asked.memoryBytes);
+  const toBytes = Math.max(wholeBlocks(peak + spare), reserved.memoryBytes);
   const given = has.memoryBytes - toBytes;
   return given > 0 && given >= Math.min(amountOf(policy.step, has.memoryBytes) / 2, over)
     ? { do: 'shrink', toBytes }
@@ -105,9 +107,9 @@ function shrink({ policy, nowMs, series, asked, has, changedAtMs }: Growing): Me
 
 /** The number of CPUs that the job should have; undefined: those that it has. */
 export function decideCpus(growing: Growing): number | undefined {
-  const { policy, nowMs, series, asked, has, most, room, changedAtMs } = growing;
-  if (room.cpus < 0 && has.cpus > asked.cpus)
-    return other(has, Math.max(asked.cpus, has.cpus - Math.ceil(-room.cpus)));
+  const { policy, nowMs, series, asked, reserved, has, most, room, changedAtMs } = growing;
+  if (room.cpus < 0 && has.cpus > reserved.cpus)
+    return other(has, Math.max(reserved.cpus, has.cpus - Math.ceil(-room.cpus)));
   const limit = Math.min(Math.max(Math.floor(amountOf(policy.cpus, asked.cpus)), asked.cpus), most.cpus);
   const wanted = series.runnable(RUNNABLE_MS, RUNNABLE_SAMPLES);
   if (policy.live && wanted !== undefined && wanted >= has.cpus + 0.5)
@@ -117,7 +119,7 @@ export function decideCpus(growing: Growing): number | undefined {
     );
   const calmMs = policy.shrink_after * 1000;
   if (calmMs === 0 || nowMs - changedAtMs < calmMs || series.coversMs(nowMs) < calmMs) return undefined;
-  return other(has, Math.min(has.cpus, Math.max(asked.cpus, Math.ceil(series.peakRunnable))));
+  return other(has, Math.min(has.cpus, Math.max(reserved.cpus, Math.ceil(series.peakRunnable))));
 }
 
 function other(has: Size, cpus: number): number | undefined {

@@ -156,6 +156,7 @@ export class Growth {
     const room = this.#room(job);
     return {
       ...{ policy, nowMs, asked, has, most },
+      reserved: { ...asked, memoryBytes: job.facts.request.memoryBytes ?? asked.memoryBytes },
       series: watch.series,
       room: hasFailed ? { memoryBytes: 0, cpus: Math.min(room.cpus, 0) } : room,
       changedAtMs: watch.changedAtMs,

@@ -37,6 +37,7 @@ function growing(
     policy,
     ...seriesOf(policy, values),
     asked: { memoryBytes: 1000 * MiB, cpus: 2 },
+    reserved: { memoryBytes: 1000 * MiB, cpus: 2 },
     has: { memoryBytes: 1000 * MiB, cpus: 2 },
     most: { memoryBytes: 64 * GiB, cpus: 16 },
     room: { memoryBytes: 8 * GiB, cpus: 8 },
@@ -119,12 +120,17 @@ describe('memory of a job', () => {
     expect(decideMemory(growing(settings, peak, { has }))).toEqual({ do: 'nothing' });
   });
 
-  it('never goes below what was asked for', () => {
+  it('never goes below what is reserved for it', () => {
     const has = { memoryBytes: 2000 * MiB, cpus: 2 };
     const calm = Array.from({ length: 62 }, () => 10);
     expect(decideMemory(growing({ shrink_after: 60 }, calm, { has }))).toEqual({
       do: 'shrink',
       toBytes: 1000 * MiB,
+    });
+    const reserved = { memoryBytes: 1500 * MiB, cpus: 2 };
+    expect(decideMemory(growing({ shrink_after: 60 }, calm, { has, reserved }))).toEqual({
+      do: 'shrink',
+      toBytes: 1500 * MiB,
     });
   });
 
