@@ -17,6 +17,8 @@ import type { Job, JobResources } from '../job.ts';
 import { createPlaces, recordQemu } from '../places.ts';
 import { grow, type NodeContext, stopwatch } from '../start-machine.ts';
 import type { Checkpoints } from './checkpoints.ts';
+import type { ParkedElsewhere } from './custody.ts';
+import { handOver } from './hand-over.ts';
 import { fromSaved, type SavedSessions } from './moved-sessions.ts';
 
 const RESTORE_TIMEOUT_MS = 30 * 60_000;
@@ -38,18 +40,19 @@ export async function restoreMachine(
   job: Job,
   generation: Generation,
   {
+    parked,
     signal,
     scratch = 'unpack',
   }: {
+    readonly parked?: ParkedElsewhere | undefined;
     readonly signal: AbortSignal;
     readonly scratch?: 'unpack' | 'in-place';
   },
 ): Promise<void> {
-  const { config, hypervisor } = context;
+  const { config } = context;
   const { manifest } = generation;
   const saved = factsOf(generation);
   const lap = stopwatch(job.startMs);
-  job.bootPath = 'restore';
   Object.assign(job.sizes, manifest.sizes);
   await admitMemory(
     manifest.sizes.memoryBytes + QEMU_OVERHEAD_BYTES[context.acceleration],
@@ -58,16 +61,50 @@ export async function restoreMachine(
   await createPlaces(job.places, context.qemuOwner);
   await takeAddress(context, job, saved);
   lap('prepare');
+  const machineXml = () =>
+    withFacts(retargetXml(manifest.domainXml, placesOf(context, saved, job)), job.facts);
+  const pulled =
+    parked?.generation === generation.number &&
+    (await handOver(context, job, { manifest, machineXml, parked }, signal));
+  lap('hand_over');
+  if (!pulled) {
+    await restoreFromStore(context, checkpoints, job, generation, { machineXml, scratch, lap, signal });
+    lap('restore');
+  }
+  await noteQemu(job);
+  // The port is a new one.
+  if (job.facts.tap !== undefined)
+    await throttleInbound(job.facts.tap, config.network.inbound_kilobytes_per_second);
+}
 
+async function restoreFromStore(
+  context: NodeContext,
+  checkpoints: Checkpoints,
+  job: Job,
+  generation: Generation,
+  {
+    machineXml,
+    scratch,
+    lap,
+    signal,
+  }: {
+    readonly machineXml: () => string;
+    readonly scratch: 'unpack' | 'in-place';
+    readonly lap: (what: string) => void;
+    readonly signal: AbortSignal;
+  },
+): Promise<void> {
+  const { hypervisor } = context;
+  const { manifest } = generation;
+  job.bootPath = 'restore';
   const abort = AbortSignal.any([signal, AbortSignal.timeout(RESTORE_TIMEOUT_MS)]);
   const totalBytes = manifest.memory.bytes + (manifest.scratch?.packedBytes ?? 0);
   job.progress = { what: 'restoring', totalBytes, doneBytes: 0 };
   try {
     if (scratch === 'unpack') await takeScratch(context, checkpoints, job, generation, abort);
     lap('scratch');
-    const xml = withFacts(retargetXml(manifest.domainXml, placesOf(context, saved, job)), job.facts);
     const restored = hypervisor
-      .restore(join(generation.directory, 'memory'), xml, job.machine, {
+      .restore(join(generation.directory, 'memory'), machineXml(), job.machine, {
         timeoutMs: RESTORE_TIMEOUT_MS,
         signal: abort,
       })
@@ -90,11 +127,6 @@ export async function restoreMachine(
   } finally {
     job.progress = undefined;
   }
-  await noteQemu(job);
-  // The port is a new one.
-  if (job.facts.tap !== undefined)
-    await throttleInbound(job.facts.tap, config.network.inbound_kilobytes_per_second);
-  lap('restore');
 }
 
 /** The machine stands here already: its job left this node and came back. Throws NodeUnfit when it does not stand still. */

@@ -12,6 +12,7 @@ import {
   left,
   MOVE_MS,
   machineOf,
+  moveTo,
   park,
   startCounting,
   undisturbed,
@@ -61,9 +62,7 @@ describe.each<BatchSystem>(['slurm', 'gridengine'])('the parked machine of a job
     await ends(job, await wanted);
   });
 
-  it('is ended when its job goes on elsewhere, also without a libvirtd', {
-    timeout: 3 * MOVE_MS,
-  }, async () => {
+  it('is restored from the store when its libvirtd is gone', { timeout: 3 * MOVE_MS }, async () => {
     const { job, here, there } = await begin();
     const wanted = undisturbed(lab, system, { seconds: SECONDS });
     const release = await park(lab, job, here, there);
@@ -74,6 +73,17 @@ describe.each<BatchSystem>(['slurm', 'gridengine'])('the parked machine of a job
     } finally {
       await startLibvirtd();
     }
+    await ends(job, await wanted);
+  });
+
+  it('goes to the other host, and on from there', { timeout: 4 * MOVE_MS }, async () => {
+    const { job, here, there } = await begin();
+    const wanted = undisturbed(lab, system, { seconds: SECONDS });
+    await moveTo(lab, job, here, there);
+    await expectGoesOn(job, here, there, 'hand-over');
+    await untilTick(job, 8);
+    await moveTo(lab, job, there, here);
+    await expectGoesOn(job, there, here, 'hand-over');
     await ends(job, await wanted);
   });
 
