@@ -15,7 +15,7 @@ import { removeScratch } from '../vm/scratch.ts';
 import { identityOf } from './identity.ts';
 import { Job } from './job.ts';
 import type { Checkpoints } from './moving/checkpoints.ts';
-import { readIntent, sweepIntents, wasToldToMove } from './moving/intents.ts';
+import { readIntent, sweepIntents, wasBeingParked, wasToldToMove } from './moving/intents.ts';
 import { fromSaved } from './moving/moved-sessions.ts';
 import { savePeriodically } from './moving/periodic.ts';
 import { withdrawUnfinished } from './moving/release.ts';
@@ -57,7 +57,9 @@ export async function adopt(node: Node): Promise<void> {
     }
     const job = await jobOf(node, scheduler, facts);
     const custody = facts.request.hosts === 1 ? checkpoints?.custody : undefined;
-    const held = custody ? await custody.adopt(job) : 'ours';
+    const parking = await wasBeingParked(config.state_dir, job.machine);
+    const claim = custody ? await custody.adopt(job) : 'ours';
+    const held = claim === 'ours' && parking ? 'parked' : claim;
     if (held !== 'ours') {
       if (held === 'lost') job.log.error('another node has claimed this job meanwhile: ending this copy');
       else job.log.info('its machine was parked when caddisd stopped, and is in the store: ending it');

@@ -60,8 +60,8 @@ export class Job {
   /** The scheduler's variables with which each step was started in the guest: after a move they differ from its client's. */
   readonly given = new Map<bigint, Readonly<Record<string, string>>>();
   readonly startMs: Record<string, number> = {};
-  /** Base boot; the file of a checkpoint; its machine, where it stood. */
-  bootPath: 'base' | 'restore' | 'thaw' = 'base';
+  /** Base boot; the file of a checkpoint; its machine, from another node; the same, where it stood. */
+  bootPath: 'base' | 'restore' | 'hand-over' | 'thaw' = 'base';
   /** Number of the checkpoint that was made when it left. */
   savedAs: number | undefined;
   /** Under way, or done: the next start is bound to a host. */

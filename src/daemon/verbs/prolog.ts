@@ -76,8 +76,9 @@ async function begin(
       job = await register(node, scheduler, request, generation);
       const here = parked && (await takeParked(parked, generation));
       if (here) Object.assign(job.resources, { domain: here.domain, scratch: here.scratch });
-      await checkpoints?.custody.take(job);
-      if (checkpoints && generation) await goOn(node.context, checkpoints, job, generation, here, signal);
+      const elsewhere = await checkpoints?.custody.take(job);
+      if (checkpoints && generation)
+        await goOn(node.context, checkpoints, job, generation, { here, elsewhere }, signal);
       else await startMachine(node.context, job, signal);
       job.facts.ready = true;
       await node.context.hypervisor.setFacts(job.resources.domain ?? missing(), job.facts);
