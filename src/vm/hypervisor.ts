@@ -251,6 +251,11 @@ export class Hypervisor {
   }
 }
 
+/** QEMU has written this machine's memory already, and the machine did not run since. QEMU's own words (7.2, migrate_prepare). */
+export function isSavedBefore(error: unknown): boolean {
+  return isLibvirtError(error) && /paused due to previous migration/.test(error.message);
+}
+
 /** A failure of libvirt or QEMU while a machine is made, as the reason for which the job goes back. */
 export function unfit(what: string, error: unknown): NodeUnfit {
   const connection = !isLibvirtError(error);

@@ -16,6 +16,11 @@ import { restoreMachine, thawMachine, wakeMachine } from './restore-machine.ts';
 /** Taken when the machine was about to end: nothing of it ran afterwards. */
 const LAST_WORDS = new Set(['requeue', 'migrate', 'suspend']);
 
+/** Whether the machine had left its host for good when it was saved. */
+export function isLastWord({ reason }: Manifest): boolean {
+  return reason === 'requeue' || reason === 'migrate';
+}
+
 /**
  * The checkpoint that a job which starts again goes on from, if it has one; a job that starts for the first time has none of its own, and half a set of machines is never
  * restored. One after which the machine ran on serves only when the job stood still in it: else its processes would go on with what they have cached of files that have

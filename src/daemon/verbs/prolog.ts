@@ -65,6 +65,7 @@ async function begin(
   // A job on several hosts has a machine on each, which are never saved: there is no one who holds it.
   const checkpoints = request.hosts === 1 ? node.context.checkpoints : undefined;
   const refused = new Set<number>();
+  noteItLeft(node, request);
   for (;;) {
     let job: Job | undefined;
     let generation: Generation | undefined;
@@ -123,6 +124,15 @@ async function begin(
       return noMachine(node, scheduler, request, reason, signal);
     }
   }
+}
+
+/** A start on the very host that still saves the last run: that one's epilog is over, even if it came while no caddisd heard it. */
+function noteItLeft(node: Node, { key }: JobRequest): void {
+  for (const job of node.jobs.ofKey(key))
+    if (job.state.phase === 'saving' || job.state.phase === 'saved')
+      job
+        .dispatch({ type: 'epilog', requeued: true })
+        .catch((error: unknown) => job.log.error(messageOf(error)));
 }
 
 /** What a parked machine of this checkpoint holds, if it is still there; one of another checkpoint is ended. */
