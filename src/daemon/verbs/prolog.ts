@@ -11,6 +11,7 @@ import { identityOf } from '../identity.ts';
 import { Job, type JobResources } from '../job.ts';
 import { unbind } from '../moving/binding.ts';
 import type { Checkpoints } from '../moving/checkpoints.ts';
+import { whyAfresh } from '../moving/freeze.ts';
 import { savePeriodically } from '../moving/periodic.ts';
 import { factsOf } from '../moving/restore-machine.ts';
 import { AsksTooLittle, goOn, isRefusedCheckpoint, newestCheckpoint } from '../moving/resume-job.ts';
@@ -82,6 +83,7 @@ async function begin(
         await goOn(node.context, checkpoints, job, generation, { here, elsewhere }, signal);
       else await startMachine(node.context, job, signal);
       job.facts.ready = true;
+      delete job.facts.waking;
       await node.context.hypervisor.setFacts(job.resources.domain ?? missing(), job.facts);
       await job.dispatch({ type: 'machine-ready' });
       savePeriodically(node, job);
@@ -91,7 +93,8 @@ async function begin(
         `machine ready in ${Object.values(job.startMs).reduce((a, b) => a + b, 0)} ms`,
         job.startMs,
       );
-      return { exitCode: 0 };
+      const news = whyAfresh(node, request);
+      return { exitCode: 0, ...(news === undefined ? {} : { stderr: `${news}\n` }) };
     } catch (error) {
       const reason = messageOf(error);
       await job?.dispatch({ type: 'start-failed', reason, keepAddress: generation !== undefined });
