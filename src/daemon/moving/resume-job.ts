@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 import { isCheckpointRefused } from '../../checkpoint/errors.ts';
 import type { Generation } from '../../checkpoint/generation.ts';
+import type { Manifest } from '../../checkpoint/manifest-schema.ts';
 import { CaddisError, messageOf, NodeUnfit } from '../../model/errors.ts';
 import type { JobRequest } from '../../model/job.ts';
 import { formatBytes } from '../../model/units.ts';
