@@ -161,7 +161,7 @@ static void on_oom(void *user, pid_t pid, const char *name)
 
 static int timeout(const struct agent *a)
 {
-	int waits[] = { processes_timeout(a->processes), lease_timeout(a), pause_timeout(a) }, t = TURN_MS;
+	int waits[] = { processes_timeout(a->processes), lease_timeout(a), pause_timeout(a), mark_timeout(&a->mark) }, t = TURN_MS;
 
 	for (size_t i = 0; i < sizeof waits / sizeof *waits; i++)
 		t = waits[i] >= 0 && waits[i] < t ? waits[i] : t;

@@ -132,8 +132,7 @@ static void say_pressure(struct agent *a)
 	if (!a->link.up)
 		return;
 	pressure_document(&w, a->processes, a->oom_kills, a->freezer.reasons);
-	if (a->mark.group)
-		mark_report(a->mark.group, &w);
+	mark_report(&a->mark, &w);
 	f.length = (uint32_t)w.length;
 	/* Thousands of sessions would not fit one frame: then this second has no report. No room: the next second brings a fresher one. */
 	if (w.length <= FRAME_PAYLOAD_MAX && !w.failed)

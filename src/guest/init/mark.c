@@ -49,13 +49,18 @@ int mark_set_limit(const char *group, const char *name, uint64_t bytes)
 	return file_write(path, bytes == MARK_NONE ? "max" : text);
 }
 
-void mark_report(const char *group, struct tlv_writer *w)
+void mark_report(struct mark *m, struct tlv_writer *w)
 {
+	uint64_t high;
 	uint8_t b[24];
 
-	put64(b, mark_held(group));
-	put64(b + 8, mark_limit(group, "memory.max"));
-	put64(b + 16, mark_limit(group, "memory.high"));
+	if (!m->group)
+		return;
+	high = mark_limit(m->group, "memory.high");
+	m->armed = high != MARK_NONE;
+	put64(b, mark_held(m->group));
+	put64(b + 8, mark_limit(m->group, "memory.max"));
+	put64(b + 16, high);
 	tlv_put(w, T_JOB_USE, b, sizeof b);
 }
 
@@ -70,7 +75,17 @@ void mark_open(struct mark *m, const char *group)
 	m->events = open(path, O_RDONLY | O_CLOEXEC);
 }
 
-void mark_watch(struct mark *m, struct pollset *set) { m->place = pollset_add(set, m->events, POLLPRI); }
+int mark_timeout(const struct mark *m)
+{
+	int64_t left = m->quiet_until_ms - clock_ms();
+
+	return m->armed && left > 0 ? (int)left : -1;
+}
+
+void mark_watch(struct mark *m, struct pollset *set)
+{
+	m->place = m->armed && mark_timeout(m) < 0 ? pollset_add(set, m->events, POLLPRI) : POLLSET_NONE;
+}
 
 /* A read is what makes the next event wake us. */
 static unsigned long long highs(int fd)
@@ -87,18 +102,15 @@ void mark_work(struct agent *a, const struct pollset *set)
 {
 	struct mark *m = &a->mark;
 	unsigned long long now;
-	int64_t soon = m->urged_ms + URGE_EVERY_MS;
 
-	if (!pollset_events(set, m->place) || (now = highs(m->events)) == m->highs)
+	if (!pollset_events(set, m->place))
 		return;
-	m->highs = now;
+	m->quiet_until_ms = clock_ms() + URGE_EVERY_MS;
+	now = highs(m->events);
 	/* What fills the memory with a cache passes the mark all the time, and loses nothing there. */
-	if (mark_held(m->group) < mark_limit(m->group, "memory.high") / 10 * 9)
-		return;
-	if (soon < clock_ms())
-		soon = clock_ms();
-	if (a->pressure_at_ms > soon)
-		a->pressure_at_ms = m->urged_ms = soon;
+	if (now != m->highs && mark_held(m->group) >= mark_limit(m->group, "memory.high") / 10 * 9)
+		a->pressure_at_ms = clock_ms();
+	m->highs = now;
 }
 
 void mark_look(struct agent *a)

@@ -18,18 +18,21 @@ struct mark {
 	const char *group; /* NULL: none */
 	int events; /* memory.events, which poll(2) reports with POLLPRI; -1 */
 	size_t place;
+	int armed; /* there is a mark, as of the last report: else what happens at the wall would wake us for nothing */
 	unsigned long long highs; /* how often the mark was passed, as last seen */
-	int64_t urged_ms, over_since_ms; /* 0: not over it */
+	int64_t quiet_until_ms, over_since_ms; /* 0: not over it */
 };
 
 void mark_open(struct mark *m, const char *group);
 void mark_watch(struct mark *m, struct pollset *set);
+/* Milliseconds until it must be watched again; -1: it is, or need not be. */
+int mark_timeout(const struct mark *m);
 /* Has the report sent at once when the mark was passed. */
 void mark_work(struct agent *a, const struct pollset *set);
 /* Once a second: a host that does not answer leaves the job to its wall. */
 void mark_look(struct agent *a);
 /* What the job holds, its wall and its mark: JOB_USE. */
-void mark_report(const char *group, struct tlv_writer *w);
+void mark_report(struct mark *m, struct tlv_writer *w);
 
 /* Bytes that the kernel cannot take back from the group, and its limits; MARK_NONE: none. */
 uint64_t mark_held(const char *group);
