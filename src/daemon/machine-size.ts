@@ -187,6 +187,6 @@ export function noteMemory(job: Job, said: SetupResult): void {
 }
 
 /** Bytes that the machine has for its job: what the job uses at this moment is its own and does not count as missing. */
-export function offered(job: Job): number {
+export function offered(job: Pick<Job, 'sizes'>): number {
   return (job.sizes.totalBytes ?? 0) - job.sizes.idleLossBytes;
 }

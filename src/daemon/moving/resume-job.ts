@@ -7,6 +7,7 @@ import { CaddisError, messageOf, NodeUnfit } from '../../model/errors.ts';
 import type { JobRequest } from '../../model/job.ts';
 import { formatBytes } from '../../model/units.ts';
 import type { Job, JobResources } from '../job.ts';
+import { countAsRaised } from '../pressure/grown-size.ts';
 import type { NodeContext } from '../start-machine.ts';
 import { type Checkpoints, targetOf } from './checkpoints.ts';
 import type { ParkedElsewhere } from './custody.ts';
@@ -109,10 +110,7 @@ export async function goOn(
     `going on from checkpoint ${generation.number}, taken on ${manifest.host} at ${manifest.takenAt}`,
   );
   await demandEnough(job, generation, signal);
-  // What is asked for by now was not grown.
-  const { growth, request } = job.facts;
-  if (growth?.memoryBytes !== undefined && (request.memoryBytes ?? 0) >= growth.memoryBytes)
-    delete growth.memoryBytes;
+  countAsRaised(job.facts);
   const rolledBack = await hasRunOn(checkpoints, generation);
   // The file servers must have forgotten the machine as it was last: within its lease they would take it for that one, gone mad.
   const patience = rolledBack ? sleep(context.config.storage.lease * 1000, undefined, { signal }) : undefined;

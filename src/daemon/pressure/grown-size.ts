@@ -1,6 +1,7 @@
 import { messageOf } from '../../model/errors.ts';
 import { MiB } from '../../model/units.ts';
 import type { Size } from '../../pressure/growth.ts';
+import type { MachineFacts } from '../../vm/metadata.ts';
 import type { Job } from '../job.ts';
 import { offered } from '../machine-size.ts';
 
@@ -9,7 +10,7 @@ const TELL_TIMEOUT_MS = 20_000;
 const ROUNDING_SHARE = 0.02;
 
 /** What a job's user asked for: what was asked for in the job's name does not count, unless the user has asked for more than that since. */
-export function askedFor(job: Job): Size {
+export function askedFor(job: Pick<Job, 'facts' | 'sizes'>): Size {
   const { request, growth } = job.facts;
   // Who asked for nothing has what a machine offers by itself.
   const now = request.memoryBytes ?? growth?.askedBytes ?? offered(job);
@@ -21,8 +22,15 @@ export function askedFor(job: Job): Size {
   };
 }
 
+/** What a machine was grown to, and what was asked for since in its job's name, is no growth any more; nor is it the user's own request. */
+export function countAsRaised({ growth, request }: Pick<MachineFacts, 'growth' | 'request'>): void {
+  if (growth?.memoryBytes === undefined || (request.memoryBytes ?? 0) < growth.memoryBytes) return;
+  growth.raisedBytes = Math.max(growth.raisedBytes ?? 0, growth.memoryBytes);
+  delete growth.memoryBytes;
+}
+
 /** Notes in a job's facts what its machine was grown to. */
-export function noteGrowth(job: Job, asked: Size): void {
+export function noteGrowth(job: Pick<Job, 'facts' | 'sizes'>, asked: Size): void {
   const { request, growth } = job.facts;
   const { memoryBytes, cpus } = job.sizes;
   const { memoryBytes: _memory, cpus: _cpus, ...kept } = growth ?? { requeues: 0 };
