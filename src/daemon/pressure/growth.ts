@@ -189,8 +189,10 @@ export class Growth {
   }
 
   #whyItStays(job: Job, policy: QueueGrowth): string | undefined {
-    const { requeueable } = job.facts.request;
+    const { requeueable, queue } = job.facts.request;
     if (!requeueable) return 'it cannot go back to the queue';
+    // What it asks for is slack, in words of its own.
+    if (this.#node.config.pressure.scavenge.includes(queue)) return 'it runs in what others have reserved';
     const obstacle = whyNotSaved(this.#node, job);
     if (obstacle !== undefined) return obstacle;
     const requeues = job.facts.growth?.requeues ?? 0;
