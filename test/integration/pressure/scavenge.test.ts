@@ -125,6 +125,23 @@ describe('jobs that run in what others have reserved', () => {
     return /(?:\bPartition=|^qname\s+)(\S+)/m.exec(stdout)?.[1];
   };
 
+  it('are told at submission what keeps them out', async () => {
+    const refused: [string[], RegExp][] = [
+      [['sbatch', '-p', 'scavenge', '--no-requeue', '--mem=100M', '--wrap=true'], /no job with --no-requeue/],
+      [['srun', '-p', 'scavenge', '--mem=100M', 'true'], /batch jobs only/],
+      [['sbatch', '-p', 'scavenge', '--mem=0', '--wrap=true'], /say how much memory/],
+      [['sbatch', '-p', 'main,scavenge', '--mem=100M', '--wrap=true'], /cannot be one of several/],
+      [['sbatch', '-p', 'main', '--gres=slackmem:9', '--wrap=true'], /slackmem is for jobs of partition/],
+      [['qsub', '-b', 'y', '-q', 'scavenge.q', 'true'], /say how much memory/],
+      [['qrsh', '-now', 'n', '-q', 'scavenge.q', '-l', 'h_vmem=100M', 'true'], /batch jobs only/],
+    ];
+    for (const [command, why] of refused) {
+      const { stdout, stderr, exitCode } = await asUser(lab, command);
+      expect(`${stdout}${stderr}`, command.join(' ')).toMatch(why);
+      expect(exitCode).not.toBe(0);
+    }
+  });
+
   it('never have the same slack: of two that come at once one is sent back, and runs later', {
     timeout: 4 * JOB_MS,
   }, async () => {
