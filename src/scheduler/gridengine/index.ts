@@ -74,6 +74,7 @@ export function createGridEngine(options: GridEngineOptions): Scheduler {
       return { exitCode: EXIT_RESCHEDULE };
     },
     async sendBack(request, reason, signal) {
+      if (!request.requeueable) return fail(request, reason);
       await noteReason(request.key, reason, run, signal);
       await backOff.wait(request.key, signal);
       return { exitCode: EXIT_RESCHEDULE };

@@ -110,6 +110,8 @@ describe('createGridEngine', () => {
       throw new SchedulerUnavailable('no');
     });
     expect(await silent.scheduler.sendBack(request, 'x', signal)).toEqual({ exitCode: 99 });
+    const told = await scheduler.sendBack({ ...request, requeueable: false }, 'x', signal);
+    expect(told).toEqual({ exitCode: 0 });
   });
   it('lets an interactive job start, to fail with the reason', async () => {
     const { scheduler } = adapter(() => '');

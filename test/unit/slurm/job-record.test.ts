@@ -26,7 +26,7 @@ describe('parseJobRecord', () => {
       cpus: 2,
       scratchBytes: 2048 * MiB,
       slackBytes: undefined,
-      adminComment: undefined,
+      adminComment: '',
     });
   });
 
