@@ -95,7 +95,7 @@ export async function adopt(node: Node): Promise<void> {
 }
 
 async function jobOf(node: Node, scheduler: Scheduler, facts: MachineFacts): Promise<Job> {
-  return new Job({
+  const job = new Job({
     facts,
     scheduler,
     places: machinePlaces(node.config.run_dir, facts.machine),
@@ -103,6 +103,9 @@ async function jobOf(node: Node, scheduler: Scheduler, facts: MachineFacts): Pro
     identity: await identityOf(facts.request.uid),
     execute: (job, step) => node.execute(job, step),
   });
+  // Its prolog was answered, whoever lends it its memory.
+  job.isAdmitted = true;
+  return job;
 }
 
 /** A machine that was about to go on when caddisd stopped. */

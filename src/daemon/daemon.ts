@@ -33,6 +33,7 @@ import { tidyStore } from './moving/tidy.ts';
 import type { Node } from './node.ts';
 import { Feed } from './pressure/feed.ts';
 import { guestSample } from './pressure/guest-sample.ts';
+import { heldByBorrowers } from './pressure/lending.ts';
 import { serveMetrics } from './pressure/metrics.ts';
 import { Sampler } from './pressure/sampler.ts';
 import type { NodeView } from './pressure/view.ts';
@@ -115,6 +116,8 @@ export class Daemon implements Node {
           ...schedulerOptions(config.slurm),
           runDir: config.run_dir,
           publishIntervalMs: config.slurm.publish_interval * 1000,
+          scavengeNode: config.slurm.scavenge_node,
+          scavengePartitions: config.pressure.scavenge,
         }),
       );
     if (config.gridengine.enabled)
@@ -137,6 +140,10 @@ export class Daemon implements Node {
 
   get view(): NodeView | undefined {
     return this.#sampler?.view;
+  }
+
+  get lendableBytes(): number | undefined {
+    return this.#sampler?.lendableBytes;
   }
 
   async #watchPressure(): Promise<void> {
@@ -170,6 +177,7 @@ export class Daemon implements Node {
         hypervisor: this.#hypervisor,
         connectGuest: (job) => this.#connectGuest(job),
         checkpoints: await this.#openCheckpoints(found.acceleration),
+        heldByBorrowers: () => heldByBorrowers(this),
       };
       await adopt(this);
       this.#context.checkpoints?.custody.renewSoon();

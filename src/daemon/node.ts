@@ -21,6 +21,8 @@ export interface Node {
   readonly accelerationReason: string;
   /** What the last look at machines and host gave; undefined before the first. */
   readonly view: NodeView | undefined;
+  /** Bytes that could be lent at this moment; undefined: no recent look tells. */
+  readonly lendableBytes: number | undefined;
   /** What starts have in common. Throws CaddisError while caddisd is still starting. */
   readonly context: NodeContext;
   /** Why no machine can be made now whatever the job, if so. A start of caddisd is waited for. */

@@ -18,6 +18,7 @@ import { AsksTooLittle, goOn, isRefusedCheckpoint, newestCheckpoint } from '../m
 import { bridgeTimeLimit } from '../moving/time-limit.ts';
 import type { Node } from '../node.ts';
 import { machinePlaces } from '../places.ts';
+import { grantSlack, isBorrower, isNotCovered, isScavengeQueue } from '../pressure/lending.ts';
 import { newMachineName, startMachine } from '../start-machine.ts';
 
 /** Bound on what a refusal may take, Grid Engine's back-off included: the hook must not hold the node. */
@@ -78,6 +79,8 @@ async function begin(
       job = await register(node, scheduler, request, generation);
       const here = parked && (await takeParked(parked, generation));
       if (here) Object.assign(job.resources, { domain: here.domain, scratch: here.scratch });
+      if (isBorrower(node, job))
+        await grantSlack(node, job, generation?.manifest.sizes.memoryBytes ?? 0, signal);
       const elsewhere = await checkpoints?.custody.take(job);
       if (checkpoints && generation)
         await goOn(node.context, checkpoints, job, generation, { here, elsewhere }, signal);
@@ -102,6 +105,10 @@ async function begin(
       if (signal.aborted) {
         say(`the start was given up: ${messageOf(signal.reason)}`);
         throw error;
+      }
+      if (isNotCovered(error)) {
+        say(`sent back to the queue: ${reason}`);
+        return sendBack(scheduler, request, reason, signal);
       }
       if (isNotEnoughMemory(error) && (await endParked(node))) {
         say(`${reason}: parked machines give way`);
@@ -173,6 +180,8 @@ async function noMachine(
   reason: string,
   signal: AbortSignal,
 ): Promise<HookAnswer> {
+  // Memory that is lent is a machine's alone: outside of one nothing would hold the job to it.
+  if (isScavengeQueue(node.config, request.queue)) return sendBack(scheduler, request, reason, signal);
   switch (node.config.policy.on_unavailable) {
     case 'native':
       return { exitCode: 0 };
@@ -185,6 +194,17 @@ async function noMachine(
         AbortSignal.any([signal, AbortSignal.timeout(REFUSE_TIMEOUT_MS)]),
       );
   }
+}
+
+/** A job whose slack is gone waits for the next, wherever that is. */
+function sendBack(
+  scheduler: Scheduler,
+  request: JobRequest,
+  reason: string,
+  signal: AbortSignal,
+): Promise<HookAnswer> {
+  const bound = AbortSignal.any([signal, AbortSignal.timeout(REFUSE_TIMEOUT_MS)]);
+  return scheduler.sendBack(request, reason, bound);
 }
 
 /** Partitions that have no machines, and users who said --vm=off where they may. */
