@@ -4,11 +4,14 @@ import { stallShares } from '../../pressure/psi.ts';
 import type { HostSample } from '../../pressure/sample.ts';
 import type { Job } from '../job.ts';
 import type { Node } from '../node.ts';
+import { isBorrower } from './lend.ts';
 import { readHost } from './read-proc.ts';
 import type { HostView, NodeView } from './view.ts';
 import { Watched } from './watched.ts';
 
 const EVERY_MS = 1_000;
+/** Looks that are asked for keep this distance. */
+const LEAST_MS = 450;
 /** Only the change since the last look or two is asked of the host. */
 const HOST_SAMPLES = 4;
 
@@ -33,6 +36,11 @@ export class Sampler {
 
   start(): void {
     this.#timer ??= setInterval(() => this.#take(), EVERY_MS);
+  }
+
+  /** Looks now, unless it was just done. */
+  lookSoon(): void {
+    if (performance.now() - (this.#view?.atMs ?? 0) >= LEAST_MS) this.#take();
   }
 
   stop(): void {
@@ -86,7 +94,7 @@ export class Sampler {
       stalls: host?.stalls,
       jobs: jobs.map(({ job, usage }): JobLoad => ({ ...reservationOf(this.#node, job), usage })),
     };
-    return { atMs, report: nodeReport(load, health.reason === undefined), host, jobs };
+    return { atMs, report: nodeReport(load, health.reason === undefined), load, host, jobs };
   }
 }
 
@@ -100,7 +108,7 @@ function reservationOf({ config }: Node, job: Job): Omit<JobLoad, 'usage'> {
   return {
     reservedBytes: reserves ? (job.sizes.memoryBytes ?? config.vm.base_memory) : 0,
     reservedCpus: reserves ? (job.sizes.cpus ?? 1) : 0,
-    isBorrower: config.pressure.scavenge.includes(job.facts.request.queue),
+    isBorrower: isBorrower({ config }, job),
     isSteady: STEADY.has(phase),
   };
 }

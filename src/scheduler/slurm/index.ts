@@ -121,6 +121,11 @@ export function createSlurm(options: SlurmOptions): Scheduler {
     ambiguousSignals: AMBIGUOUS_SIGNALS,
     meaning: (request, number, signal) => meaning(request, number, node, signal, run),
     beginAgain: (key, signal) => beginAgain(key, node, signal, run),
+    priority: (key, signal) =>
+      askJob(key, node, signal, run).then(
+        (record) => record?.priority,
+        () => undefined,
+      ),
     async isWanted(key, signal) {
       try {
         const record = await askJob(key, node, signal, run);
