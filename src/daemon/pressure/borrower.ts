@@ -12,6 +12,8 @@ const ASK_TIMEOUT_MS = 10_000;
 const BALLOON_MS = 4_000;
 /** A guest needs some cache to go on at all. */
 const KEPT_FREE_BYTES = 48 * MiB;
+/** A scheduler that has been told to requeue tells the steps within this time; else it is told again. */
+const LEAVES_WITHIN_MS = 60_000;
 /** One that could not be sent back is not tried again before. */
 const AGAIN_AFTER_MS = 30_000;
 
@@ -21,6 +23,7 @@ export class Borrower {
   weight: Victim['weight'] = 'low';
   balloonBytes = 0;
   #balloonSetMs = Number.NEGATIVE_INFINITY;
+  #sentBackMs = Number.NEGATIVE_INFINITY;
   #priority: number | undefined;
   #refusal: { readonly reason: string; readonly untilMs: number } | undefined;
   /** What is being done to it now. */
@@ -47,6 +50,11 @@ export class Borrower {
     this.balloonBytes = balloonBytes > MiB ? balloonBytes : 0;
   }
 
+  /** It was sent back to the queue: what comes next is the scheduler's. */
+  sentBack(): void {
+    this.#sentBackMs = performance.now();
+  }
+
   filled(bytes: number): void {
     this.balloonBytes = bytes;
     this.#balloonSetMs = performance.now();
@@ -70,7 +78,7 @@ export class Borrower {
       : 0;
     return {
       job: name,
-      standing: this.#standing(),
+      standing: this.#standing(nowMs),
       standingMs: job.frozenSinceMs === undefined ? 0 : nowMs - job.frozenSinceMs,
       weight: this.weight,
       cpus: usage?.cpuDemand ?? 0,
@@ -84,10 +92,11 @@ export class Borrower {
     };
   }
 
-  #standing(): Victim['standing'] {
+  #standing(nowMs: number): Victim['standing'] {
     const { phase, pressed, asking, lost } = this.job.state;
     if (phase === 'saving' || phase === 'saved' || phase === 'ending' || this.doing === 'evict')
       return 'leaving';
+    if (phase === 'frozen' && nowMs - this.#sentBackMs < LEAVES_WITHIN_MS) return 'leaving';
     if (this.doing !== undefined || lost !== undefined) return 'other';
     if (phase === 'ready' || phase === 'running') return 'awake';
     return phase === 'frozen' && pressed && !asking ? 'pressed' : 'other';

@@ -193,6 +193,7 @@ export class GiveBack {
       job.givesBack = false;
       throw error;
     }
+    borrower.sentBack();
     void this.#noteEnd(job, performance.now(), {
       predicted_give_back_ms: predictedMs,
       resident_bytes: resident,

@@ -1,0 +1,15 @@
+"""Works in what others leave idle: a tick with a running hash each half a second of work, over live data that must come along bit for bit."""
+import hashlib, sys, time
+
+ticks, megabytes = int(sys.argv[1]), int(sys.argv[2])
+data = bytearray(hashlib.sha256(b'seed').digest() * (megabytes * 32768))
+running = hashlib.sha256()
+for i in range(1, ticks + 1):
+    until = time.monotonic() + 0.5
+    while time.monotonic() < until:
+        pass
+    for at in range(i, len(data), 1 << 20):
+        data[at] = (data[at] + i) & 255
+    running.update(b'%d' % i)
+    print('tick', i, running.hexdigest()[:16], flush=True)
+print('data', hashlib.sha256(data).hexdigest()[:16], flush=True)
