@@ -196,6 +196,8 @@ export const configSchema = z.strictObject({
       scavenge: z.array(z.string()).default([]),
       /** Seconds after which a borrower that stands still for owners is saved and sent back to the queue: it may go on elsewhere. */
       evict_after: seconds.default(30),
+      /** They may also have what nobody has reserved, until somebody does. */
+      lend_unreserved: z.boolean().default(true),
     })
     .prefault({}),
 
@@ -214,6 +216,8 @@ export const configSchema = z.strictObject({
       enabled: z.boolean().default(true),
       bin_dir: path.default('/usr/bin'),
       spool_dir: path.default('/var/spool/slurmd'),
+      /** NodeName of this host's own node in the scavenge partition, `{host}` for the host's name: "{host}s". Unset: there is one slurmd. */
+      scavenge_node: z.string().min(1).optional(),
       /** Seconds between two updates of this node's slack at slurmctld; one that takes slack away comes earlier. */
       publish_interval: seconds.default(60),
       environment: z.record(z.string(), z.string()).default({}),

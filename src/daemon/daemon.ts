@@ -122,6 +122,8 @@ export class Daemon implements Node {
           ...schedulerOptions(config.slurm),
           runDir: config.run_dir,
           publishIntervalMs: config.slurm.publish_interval * 1000,
+          scavengeNode: config.slurm.scavenge_node,
+          scavengePartitions: config.pressure.scavenge,
         }),
       );
     if (config.gridengine.enabled)

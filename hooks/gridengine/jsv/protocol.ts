@@ -53,6 +53,7 @@ function answer(decision: Decision): string[] {
       if (decision.hard) lines.push(`PARAM l_hard ${formatList(decision.hard)}`.trimEnd());
       if (decision.checkpointEnvironment !== undefined)
         lines.push(`PARAM ckpt ${decision.checkpointEnvironment}`);
+      if (decision.queues) lines.push(`PARAM q_hard ${decision.queues.join(',')}`);
       for (const [name, value] of Object.entries(decision.env)) lines.push(`ENV ADD ${name} ${value}`);
       return [...lines, 'RESULT STATE CORRECT'];
     }
@@ -67,6 +68,7 @@ function submissionOf(params: ReadonlyMap<string, string>): Submission {
     checkpointEnvironment: params.get('ckpt'),
     rerun: rerun === 'y' || rerun === 'n' ? rerun : undefined,
     interactive: /^(QRSH|QLOGIN|QSH|QRLOGIN|INTERACTIVE)$/.test(params.get('CMDNAME') ?? ''),
+    slots: Number(params.get('pe_max') ?? params.get('pe_min') ?? 1) || 1,
   };
 }
 

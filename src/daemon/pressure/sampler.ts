@@ -88,6 +88,7 @@ export class Sampler {
         availableBytes: host.sample.availableBytes,
         keptBytes: config.vm.reserve_memory,
         capacityBytes: context.capacity.memoryBytes,
+        lendsUnreserved: config.pressure.lend_unreserved,
       },
       cpus: context.capacity.cpus,
       idleCpus: host?.idleCpus ?? 0,

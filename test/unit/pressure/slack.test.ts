@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { cpuSlack, memorySlack } from '../../../src/pressure/slack.ts';
 
 const GiB = 1024 ** 3;
-const node = { availableBytes: 60 * GiB, keptBytes: GiB, capacityBytes: 64 * GiB };
+const node = { availableBytes: 60 * GiB, keptBytes: GiB, capacityBytes: 64 * GiB, lendsUnreserved: false };
 const whole = { reservedBytes: 64 * GiB, residentBytes: 8 * GiB, riseBytes: 0, isSettled: true };
 
 describe('memorySlack', () => {
@@ -44,10 +44,11 @@ describe('memorySlack', () => {
 
 describe('cpuSlack', () => {
   const owner = { reservedCpus: 8, demandCpus: 2, isSettled: true };
+  const host = (idleHostCpus: number, unreservedCpus = 0) => ({ idleHostCpus, unreservedCpus });
   it('is what owners leave idle, less what was given, within what the host has idle', () => {
-    expect(cpuSlack(8, [owner], [])).toBe(6);
-    expect(cpuSlack(8, [owner], [{ grantedCpus: 4 }])).toBe(2);
-    expect(cpuSlack(1.5, [owner], [])).toBe(1.5);
-    expect(cpuSlack(8, [{ ...owner, isSettled: false }], [])).toBe(0);
+    expect(cpuSlack(host(8), [owner], [])).toBe(6);
+    expect(cpuSlack(host(8), [owner], [{ grantedCpus: 4 }])).toBe(2);
+    expect(cpuSlack(host(1.5), [owner], [])).toBe(1.5);
+    expect(cpuSlack(host(8), [{ ...owner, isSettled: false }], [])).toBe(0);
   });
 });

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 
 import { SlurmRefused } from '../../../src/scheduler/slurm/commands.ts';
+import { nodesOf } from '../../../src/scheduler/slurm/nodes.ts';
 import { slurmPlacement } from '../../../src/scheduler/slurm/placement.ts';
 import { printed } from './fixtures.ts';
 
@@ -14,7 +15,7 @@ const NODE =
 function placement(jobs: readonly string[], node: string | Error = NODE) {
   const calls: string[] = [];
   let asked = 0;
-  const one = slurmPlacement('n1', async (argv) => {
+  const one = slurmPlacement(nodesOf('n1', '{host}s'), async (argv) => {
     const line = argv.join(' ');
     if (line.includes('show job')) return jobs[Math.min(asked++, jobs.length - 1)] as string;
     if (!line.includes('show node')) {
