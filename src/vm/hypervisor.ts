@@ -18,10 +18,10 @@ import {
 } from '../libvirt/index.ts';
 import { messageOf, NodeUnfit } from '../model/errors.ts';
 import {
+  baseMemory,
   type DiskLimits,
   type NicOptions,
   nicXml,
-  plainMemory,
   requestedMemory,
   requestMemoryXml,
   scratchDiskXml,
@@ -186,21 +186,20 @@ export class Hypervisor {
     });
   }
 
-  /** Has the guest give `bytes` of its memory to the host, in all: its balloon. 0: it gets all of it back. Resolves when the guest was told. */
+  /**
+   * Has the guest give `bytes` of its memory to the host, in all: its balloon. 0: it gets all of it back. At most what the machine was made with, whatever was plugged in since.
+   * Resolves when the guest was told.
+   */
   async setBalloon(domain: Domain, bytes: number): Promise<void> {
-    const total = await this.#plainMemory(domain);
-    await this.#libvirt.setMemory(domain, Math.floor(Math.max(total - bytes, 0) / 1024));
+    const base = baseMemory(await this.#libvirt.xml(domain));
+    await this.#libvirt.setMemory(domain, Math.floor(Math.max(base - bytes, 0) / 1024));
   }
 
   /** What the balloon holds, in bytes. */
   async balloonBytes(domain: Domain): Promise<number> {
     const { actualKib } = await this.#libvirt.memoryStats(domain);
-    return actualKib === undefined ? 0 : Math.max((await this.#plainMemory(domain)) - actualKib * 1024, 0);
-  }
-
-  /** Without a balloon: base memory, and what is plugged in. */
-  async #plainMemory(domain: Domain): Promise<number> {
-    return plainMemory(await this.#libvirt.xml(domain));
+    if (actualKib === undefined) return 0;
+    return Math.max(baseMemory(await this.#libvirt.xml(domain)) - actualKib * 1024, 0);
   }
 
   /** Sets the size that the guest's virtio-mem device should reach, in bytes beside the base memory. */

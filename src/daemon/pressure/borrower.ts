@@ -10,6 +10,8 @@ import type { JobView } from './view.ts';
 const ASK_TIMEOUT_MS = 10_000;
 /** A guest gives what its balloon asks for within two seconds (facts: "Clones"), and the host's numbers follow. */
 const BALLOON_MS = 4_000;
+/** A balloon counts from what a machine was made with (Hypervisor.setBalloon), and QEMU refuses to take all of it. */
+const LEFT_BY_BALLOON_BYTES = 32 * MiB;
 /** A guest needs some cache to go on at all. */
 const KEPT_FREE_BYTES = 48 * MiB;
 /** A scheduler that has been told to requeue tells the steps within this time; else it is told again. */
@@ -76,6 +78,7 @@ export class Borrower {
         Math.max(usedBytes, 0) -
         KEPT_FREE_BYTES
       : 0;
+    const mostByBalloon = node.config.vm.base_memory - LEFT_BY_BALLOON_BYTES;
     return {
       job: name,
       standing: this.#standing(nowMs),
@@ -84,7 +87,9 @@ export class Borrower {
       cpus: usage?.cpuDemand ?? 0,
       residentBytes,
       balloonBytes: this.balloonBytes,
-      reclaimableBytes: isReclaiming ? 0 : Math.max(Math.floor(idleBytes), 0),
+      reclaimableBytes: isReclaiming
+        ? 0
+        : Math.max(Math.floor(Math.min(idleBytes, mostByBalloon - this.balloonBytes)), 0),
       isReclaiming,
       growthBytesPerSecond: usage?.growthNowBytesPerSecond ?? 0,
       priority: this.#priority,
