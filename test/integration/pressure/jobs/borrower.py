@@ -1,4 +1,7 @@
-"""Works in what others leave idle: a tick with a running hash each half a second of work, over live data that must come along bit for bit."""
+"""
+Works in what others leave idle: a tick with a running hash each half a second of work, over live data that must come along bit for bit. It dirties its memory
+as fast as it can meanwhile.
+"""
 import hashlib, sys, time
 
 ticks, megabytes = int(sys.argv[1]), int(sys.argv[2])
@@ -7,7 +10,9 @@ running = hashlib.sha256()
 for i in range(1, ticks + 1):
     until = time.monotonic() + 0.5
     while time.monotonic() < until:
-        pass
+        for at in range(0, len(data), 4096):
+            data[at] ^= 1
+            data[at] ^= 1
     for at in range(i, len(data), 1 << 20):
         data[at] = (data[at] + i) & 255
     running.update(b'%d' % i)

@@ -1,0 +1,211 @@
+import { createHash } from 'node:crypto';
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+
+import type { Explanation } from '../../../src/model/explain.ts';
+import { startOn, stopOn } from '../../lab/caddisd.ts';
+import type { Lab, LabHost } from '../../lab/host.ts';
+import { repository } from '../../lab/layout.ts';
+import { on, until } from '../../lab/process.ts';
+import { asUser, type BatchSystem, submit } from '../support/batch.ts';
+
+/** Two cores, TCG, other labs beside. */
+export const SLOW_MS = 180_000;
+const JOBS = join(import.meta.dirname, 'jobs');
+const QUEUE: Record<BatchSystem, string> = { slurm: 'scavenge', gridengine: 'scavenge.q' };
+
+export interface LentJob {
+  readonly system: BatchSystem;
+  readonly id: string;
+  readonly key: string;
+  readonly directory: string;
+}
+
+/** What an owner says of one turn of its work. */
+export interface Turn {
+  /** By its own clock, milliseconds since the epoch. */
+  readonly wokeAtMs: number;
+  readonly allocatedSeconds: number;
+  readonly unitsPerSecond: number;
+}
+
+/** Nodes small enough that an owner fills its own within seconds. `extra` is more TOML. */
+export async function makeSmall(lab: Lab, megabytes: number, extra = ''): Promise<void> {
+  for (const node of lab.nodes) await restart(lab, node, smallNode(megabytes, extra));
+}
+
+export function smallNode(megabytes: number, extra = ''): string {
+  return `[vm]\nmemory_max = "${megabytes}M"\n${extra}`;
+}
+
+export async function restart(lab: Lab, node: LabHost, extra = ''): Promise<void> {
+  await stopOn(node);
+  await startOn(lab, node, extra);
+}
+
+/** Reserves all CPUs of the node and that much memory, and sleeps; at each turn it allocates `megabytes` and spins on every CPU for `seconds`. */
+export async function startOwner(
+  lab: Lab,
+  system: BatchSystem,
+  node: LabHost,
+  { memory, megabytes, seconds }: { memory: number; megabytes: number; seconds: number },
+): Promise<LentJob> {
+  const job = await start(lab, system, {
+    files: ['owner.py'],
+    script: `exec python3 owner.py ${megabytes} 4 ${seconds}`,
+    options:
+      system === 'slurm'
+        ? ['-w', node.name, '-c', '4', `--mem=${memory}M`]
+        : ['-l', `hostname=${node.name}`, '-pe', 'smp', '4', '-l', `h_vmem=${memory / 4}M`],
+  });
+  await untilSays(job, 'ready');
+  return job;
+}
+
+/** Plain `sbatch -p scavenge` or `qsub -q scavenge.q`. */
+export function startBorrower(
+  lab: Lab,
+  system: BatchSystem,
+  {
+    memory,
+    ticks,
+    megabytes,
+    options = [],
+  }: { memory: number; ticks: number; megabytes: number; options?: readonly string[] },
+): Promise<LentJob> {
+  return start(lab, system, {
+    files: ['borrower.py'],
+    script: `python3 borrower.py ${ticks} ${megabytes}`,
+    queue: QUEUE[system],
+    options: [...(system === 'slurm' ? [`--mem=${memory}M`] : ['-l', `h_vmem=${memory}M`]), ...options],
+  });
+}
+
+async function start(
+  lab: Lab,
+  system: BatchSystem,
+  {
+    files,
+    script,
+    options,
+    queue,
+  }: { files: readonly string[]; script: string; options: readonly string[]; queue?: string },
+): Promise<LentJob> {
+  const texts = await Promise.all(
+    files.map(async (name) => [name, await readFile(join(JOBS, name), 'utf8')] as const),
+  );
+  const { id, directory } = await submit(lab, system, 'vm', {
+    script: `#!/bin/bash\n${script}\n`,
+    files: Object.fromEntries(texts),
+    options,
+    ...(queue === undefined ? {} : { queue }),
+  });
+  return { system, id, directory, key: system === 'slurm' ? `slurm-${id}` : `gridengine-${id}.1` };
+}
+
+/** What the borrower prints when nobody disturbs it. */
+export function borrowerPrints(ticks: number, megabytes: number): string {
+  const seed = createHash('sha256').update('seed').digest();
+  const data = Buffer.alloc(megabytes * 32768 * seed.length, seed);
+  let running = '';
+  const lines = Array.from({ length: ticks }, (_, n) => {
+    for (let at = n + 1; at < data.length; at += 1 << 20) data[at] = ((data[at] as number) + n + 1) & 255;
+    running += n + 1;
+    return `tick ${n + 1} ${createHash('sha256').update(running).digest('hex').slice(0, 16)}`;
+  });
+  lines.push(`data ${createHash('sha256').update(data).digest('hex').slice(0, 16)}`);
+  return `${lines.join('\n')}\n`;
+}
+
+export function outputOf({ directory }: LentJob): Promise<string> {
+  return readFile(join(directory, 'out'), 'utf8').catch(() => '');
+}
+
+export async function untilSays(job: LentJob, words: string): Promise<void> {
+  await until(
+    `${job.key} to say "${words}" in ${job.directory}`,
+    async () => (await outputOf(job)).includes(words),
+    {
+      timeoutMs: SLOW_MS,
+      everyMs: 100,
+    },
+  );
+}
+
+/** Wakes the owner, and waits until it has slept again. */
+export async function wake(job: LentJob, turn: number): Promise<Turn> {
+  await beginTurn(job, turn);
+  return endOfTurn(job, turn);
+}
+
+export async function beginTurn(job: LentJob, turn: number): Promise<void> {
+  await writeFile(join(job.directory, `wake.${turn}`), '');
+}
+
+export async function endOfTurn(job: LentJob, turn: number): Promise<Turn> {
+  await untilSays(job, `units ${turn} `);
+  const text = await outputOf(job);
+  const said = (word: string) => Number(new RegExp(`^${word} ${turn} (\\S+)$`, 'm').exec(text)?.[1]);
+  return {
+    wokeAtMs: 1000 * said('wakes'),
+    allocatedSeconds: said('allocated'),
+    unitsPerSecond: said('units'),
+  };
+}
+
+/** In per cent; above 0: `one` is slower than `other`. */
+export function slowerPercent(
+  one: Turn,
+  other: Turn,
+): { readonly allocation: number; readonly units: number } {
+  return {
+    allocation: Math.round(1000 * (one.allocatedSeconds / other.allocatedSeconds - 1)) / 10,
+    units: Math.round(1000 * (other.unitsPerSecond / one.unitsPerSecond - 1)) / 10,
+  };
+}
+
+export async function explain(node: LabHost, of: string): Promise<Explanation> {
+  return JSON.parse(await caddis(node, 'explain', of, '--json')) as Explanation;
+}
+
+export function caddis(node: LabHost, ...words: string[]): Promise<string> {
+  return on(node, [process.execPath, join(repository, 'dist/caddis.cjs'), ...words], { timeoutMs: 30_000 });
+}
+
+/** What was done to a job, as `caddis explain` knows it: waits until it is there. */
+export async function untilDone(
+  node: LabHost,
+  { key }: LentJob,
+  what: string,
+): Promise<Explanation['history'][number]> {
+  return until(
+    `"${what}" to be done to ${key}`,
+    async () => (await explain(node, key)).history.find((deed) => deed.what === what),
+    { timeoutMs: SLOW_MS, everyMs: 300 },
+  );
+}
+
+/** Whether new borrowers may start on this node: where the first one starts is so chosen without a word in its submission. */
+export async function setScavenge(
+  lab: Lab,
+  system: BatchSystem,
+  node: LabHost,
+  state: 'open' | 'closed',
+): Promise<void> {
+  const isOpen = state === 'open';
+  const command =
+    system === 'slurm'
+      ? [
+          'scontrol',
+          'update',
+          `nodename=${node.name}s`,
+          ...(isOpen ? ['state=resume'] : ['state=drain', 'reason=test']),
+        ]
+      : ['qmod', isOpen ? '-e' : '-d', `scavenge.q@${node.name}`];
+  const { stdout, stderr, exitCode } = await asUser(lab, command, { user: 'root' });
+  if (exitCode !== 0) throw new Error(`${command.join(' ')}: ${stdout}${stderr}`);
+}
+
+export async function remove(lab: Lab, { system, id }: LentJob): Promise<void> {
+  await asUser(lab, [system === 'slurm' ? 'scancel' : 'qdel', id], { user: 'root' });
+}

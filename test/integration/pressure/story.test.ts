@@ -1,0 +1,108 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+
+import { startOn, stopOn } from '../../lab/caddisd.ts';
+import type { Lab, LabHost } from '../../lab/host.ts';
+import { machineOf, untilOn } from '../moving/support.ts';
+import { type BatchSystem, waitForEnd } from '../support/batch.ts';
+import { theLab } from '../support/lab.ts';
+import { untilNothingLeft } from '../support/leftovers.ts';
+import {
+  beginTurn,
+  borrowerPrints,
+  caddis,
+  endOfTurn,
+  explain,
+  type LentJob,
+  makeSmall,
+  outputOf,
+  remove,
+  restart,
+  SLOW_MS,
+  setScavenge,
+  slowerPercent,
+  smallNode,
+  startBorrower,
+  startOwner,
+  untilDone,
+  untilSays,
+  wake,
+} from './lending.ts';
+
+/** Of machines in all on each node: base memory and whole blocks of 128 MiB. */
+const NODE_MIB = 1664;
+/** The owner reserves all of it, and takes so much when it wakes up. */
+const OWNER = { memory: 1600, megabytes: 1000, seconds: 8 };
+const BORROWER = { memory: 300, ticks: 50, megabytes: 100 };
+/** Frozen so soon after its owner woke up. */
+const FROZEN_WITHIN_MS = 2_000;
+
+describe.each<BatchSystem>(['slurm', 'gridengine'])('memory and CPUs that %s lends', (system) => {
+  let lab: Lab;
+  let one: LabHost;
+  let two: LabHost;
+  const jobs: LentJob[] = [];
+  const started = (job: LentJob) => {
+    jobs.push(job);
+    return job;
+  };
+
+  beforeAll(async () => {
+    lab = await theLab();
+    [one, two] = lab.nodes as [LabHost, LabHost];
+    await makeSmall(lab, NODE_MIB);
+  });
+  afterAll(async () => {
+    for (const job of jobs) await remove(lab, job);
+    for (const node of lab.nodes) await restart(lab, node);
+  });
+
+  it('are given back before their owner feels it', { timeout: 3 * SLOW_MS }, async () => {
+    const a = started(await startOwner(lab, system, one, OWNER));
+    // Where it starts is the scheduler's to choose: here it can.
+    await setScavenge(lab, system, two, 'closed');
+    const b = started(await startBorrower(lab, system, BORROWER));
+    await untilSays(b, 'tick 3 ');
+    expect(await machineOf(one, b)).toMatchObject({ phase: 'running' });
+    await setScavenge(lab, system, two, 'open');
+
+    // Nobody is evicted for want of a caddisd, though its owner wakes up.
+    await stopOn(one, 'KILL');
+    const unwatched = await wake(a, 1);
+    const before = ticksOf(await outputOf(b));
+    await untilSays(b, `tick ${before + 1} `);
+    await startOn(lab, one, smallNode(NODE_MIB));
+    await untilOn(one, b, 'running');
+    expect((await explain(one, b.key)).history).toEqual([]);
+
+    // With one, it is.
+    await beginTurn(a, 2);
+    const pressed = await endOfTurn(a, 2);
+    const frozen = await untilDone(one, b, 'freeze');
+    const frozenAfterMs = Date.parse(frozen.at) - pressed.wokeAtMs;
+    await untilDone(one, b, 'evict');
+    await untilDone(one, b, 'memory is back');
+    await untilOn(two, b, 'running');
+    const words = await caddis(one, 'explain', b.key);
+    expect(words).toMatch(/freeze: owners (want|grow)/);
+    expect(await waitForEnd(lab, system, b.id, SLOW_MS)).toMatchObject({ exitCode: 0 });
+    expect(await outputOf(b)).toBe(borrowerPrints(BORROWER.ticks, BORROWER.megabytes));
+
+    // Nobody is beside it any more.
+    const alone = [await wake(a, 3), await wake(a, 4)] as const;
+    expect(await outputOf(a)).not.toContain('Killed');
+    expect(await machineOf(one, a)).toMatchObject({ phase: 'running' });
+    const slower = slowerPercent(pressed, alone[0]);
+    const spread = slowerPercent(alone[1], alone[0]);
+    console.log(
+      `${system}: frozen ${frozenAfterMs} ms after its owner woke up; its owner was slower by ${slower.allocation} % (allocation), ${slower.units} % (work); ` +
+        `undisturbed against undisturbed ${spread.allocation} %, ${spread.units} %; beside a borrower that nobody froze ${slowerPercent(unwatched, alone[0]).units} %`,
+    );
+    expect(frozenAfterMs).toBeLessThan(FROZEN_WITHIN_MS);
+    for (const job of jobs) await remove(lab, job);
+    await untilNothingLeft(lab);
+  });
+});
+
+function ticksOf(text: string): number {
+  return Number([...text.matchAll(/^tick (\d+) /gm)].at(-1)?.[1] ?? 0);
+}
