@@ -22,7 +22,7 @@ export interface Situation {
   readonly calmSinceMs: number | undefined;
 }
 
-export type Measure =
+type Measure =
   /** As little of the CPU as the kernel gives, or the little that a borrower starts with. */
   | { readonly do: 'least-weight' }
   | { readonly do: 'low-weight' }

@@ -91,9 +91,11 @@ export async function untilTick(job: Counting, tick: number): Promise<void> {
 export async function machineOf(
   node: LabHost,
   { key }: { key: string },
-): Promise<{ phase: string; boot_path: string } | undefined> {
+): Promise<{ phase: string; boot_path: string; qemu_pid: number | null } | undefined> {
   const text = await on(node, [hookClient, '--connect-timeout', '20', 'status'], { timeoutMs: 30_000 });
-  const { machines } = JSON.parse(text) as { machines: { job: string; phase: string; boot_path: string }[] };
+  const { machines } = JSON.parse(text) as {
+    machines: { job: string; phase: string; boot_path: string; qemu_pid: number | null }[];
+  };
   return machines.find(({ job }) => job === key);
 }
 
