@@ -104,12 +104,12 @@ const OFF_NODE = new Set(['saving', 'saved', 'parked', 'ended']);
 const STEADY = new Set(['ready', 'running', 'frozen']);
 
 function reservationOf({ config }: Node, job: Job): Omit<JobLoad, 'usage'> {
-  const { phase } = job.state;
+  const { phase, lost } = job.state;
   const reserves = !OFF_NODE.has(phase);
   return {
     reservedBytes: reserves ? (job.sizes.memoryBytes ?? config.vm.base_memory) : 0,
     reservedCpus: reserves ? (job.sizes.cpus ?? 1) : 0,
     isBorrower: isBorrower({ config }, job),
-    isSteady: STEADY.has(phase),
+    isSteady: STEADY.has(phase) && lost === undefined,
   };
 }

@@ -165,6 +165,7 @@ async function noMachine(
     case 'fail':
       return scheduler.fail(request, reason);
     case 'requeue':
+      node.deeds.note({ job: formatKey(request.key), what: 'sent back', why: reason, numbers: {} });
       return scheduler.refuse(
         request,
         reason,
