@@ -209,3 +209,8 @@ export async function setScavenge(
 export async function remove(lab: Lab, { system, id }: LentJob): Promise<void> {
   await asUser(lab, [system === 'slurm' ? 'scancel' : 'qdel', id], { user: 'root' });
 }
+
+/** Number of the last tick of a borrower's output; 0 before the first. */
+export function ticksOf(text: string): number {
+  return Number([...text.matchAll(/^tick (\d+) /gm)].at(-1)?.[1] ?? 0);
+}
