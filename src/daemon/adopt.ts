@@ -91,7 +91,7 @@ export async function adopt(node: Node): Promise<void> {
 }
 
 async function jobOf(node: Node, scheduler: Scheduler, facts: MachineFacts): Promise<Job> {
-  return new Job({
+  const job = new Job({
     facts,
     scheduler,
     places: machinePlaces(node.config.run_dir, facts.machine),
@@ -99,6 +99,9 @@ async function jobOf(node: Node, scheduler: Scheduler, facts: MachineFacts): Pro
     identity: await identityOf(facts.request.uid),
     execute: (job, step) => node.execute(job, step),
   });
+  // Its prolog was answered, whoever lends it its memory.
+  job.isAdmitted = true;
+  return job;
 }
 
 /** A job whose machine gave its memory back before this caddisd was started: its steps' clients wait for it to go on. */

@@ -35,6 +35,7 @@ import { Deeds } from './pressure/deeds.ts';
 import { Feed } from './pressure/feed.ts';
 import { GiveBack } from './pressure/give-back.ts';
 import { guestSample } from './pressure/guest-sample.ts';
+import { heldByBorrowers } from './pressure/lending.ts';
 import { serveMetrics } from './pressure/metrics.ts';
 import { Sampler } from './pressure/sampler.ts';
 import type { NodeView } from './pressure/view.ts';
@@ -148,6 +149,10 @@ export class Daemon implements Node {
     return this.#sampler?.view;
   }
 
+  get lendableBytes(): number | undefined {
+    return this.#sampler?.lendableBytes;
+  }
+
   async #watchPressure(): Promise<void> {
     const feeds = [...this.schedulers].map(([name, scheduler]) => new Feed(name, scheduler, this.log));
     this.#sampler = new Sampler(this, (view) => {
@@ -180,6 +185,7 @@ export class Daemon implements Node {
         hypervisor: this.#hypervisor,
         connectGuest: (job) => this.#connectGuest(job),
         checkpoints: await this.#openCheckpoints(found.acceleration),
+        heldByBorrowers: () => heldByBorrowers(this),
       };
       await adopt(this);
       this.#context.checkpoints?.custody.renewSoon();

@@ -15,7 +15,7 @@ import { removeReleaseNote } from './moving/release-notes.ts';
 import { saveMachine } from './moving/save.ts';
 import type { Node } from './node.ts';
 import { linkJob, recordedQemu, removePlaces, unlinkJob } from './places.ts';
-import { giveWay } from './pressure/lend.ts';
+import { giveWay } from './pressure/give-way.ts';
 
 /** Bound on telling the scheduler that a machine was lost. */
 const REPORT_TIMEOUT_MS = 30_000;

@@ -72,6 +72,10 @@ export class Job {
   kept: readonly KeptFile[] = [];
   /** An earlier caddisd made its machine: what is known of its steps, their shims tell when they come back. */
   isAdopted = false;
+  /** A job that runs in slack was granted it. Until then it takes none of the slack that others are judged by. */
+  isAdmitted = false;
+  /** The controller's word on what the prolog was not told; undefined: it was not asked yet. */
+  asked: Promise<void> | undefined;
   /** Of a save or restore that is under way. */
   progress:
     | { readonly what: 'saving' | 'restoring'; readonly totalBytes: number; doneBytes: number }

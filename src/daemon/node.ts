@@ -29,6 +29,8 @@ export interface Node {
   /** What was done to jobs for the sake of others, and why. */
   readonly deeds: Deeds;
   readonly giveBack: GiveBack;
+  /** Bytes that could be lent at this moment; undefined: no recent look tells. */
+  readonly lendableBytes: number | undefined;
   /** What starts have in common. Throws CaddisError while caddisd is still starting. */
   readonly context: NodeContext;
   /** Why no machine can be made now whatever the job, if so. A start of caddisd is waited for. */

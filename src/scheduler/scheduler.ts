@@ -42,6 +42,11 @@ export interface Scheduler {
    * prolog must answer so that no node is drained, no queue goes into E and no job is held.
    */
   refuse(request: JobRequest, reason: string, signal: AbortSignal): Promise<HookAnswer>;
+  /**
+   * The same for a job that was to run in slack which is gone: it did nothing wrong, waits for the next slack, on whatever node, and its user finds the reason with the
+   * scheduler. What this node can lend is told anew, as soon as its rate limit allows.
+   */
+  sendBack(request: JobRequest, reason: string, signal: AbortSignal): Promise<HookAnswer>;
   /** Keeps this task from starting, with a reason that its user finds, until somebody has changed its request; and says how the prolog must answer. */
   hold(request: JobRequest, reason: string, signal: AbortSignal): Promise<HookAnswer>;
   /** Lets this task fail with a reason that its user reads in its output (policy.on_unavailable = "fail"), and says how the prolog must answer. */

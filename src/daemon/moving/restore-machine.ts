@@ -5,7 +5,7 @@ import { isCheckpointRefused } from '../../checkpoint/errors.ts';
 import type { Generation } from '../../checkpoint/generation.ts';
 import { unpackScratch } from '../../checkpoint/scratch.ts';
 import { isNodeUnfit, messageOf, NodeUnfit } from '../../model/errors.ts';
-import { admitMemory, QEMU_OVERHEAD_BYTES } from '../../vm/capacity.ts';
+import { QEMU_OVERHEAD_BYTES } from '../../vm/capacity.ts';
 import { unfit } from '../../vm/hypervisor.ts';
 import { type MachineFacts, machineFacts, withFacts } from '../../vm/metadata.ts';
 import { transferAddress } from '../../vm/network/addresses.ts';
@@ -15,7 +15,7 @@ import { qemuProcess } from '../../vm/qemu-process.ts';
 import { retargetXml } from '../../vm/retarget.ts';
 import type { Job, JobResources } from '../job.ts';
 import { createPlaces, recordQemu } from '../places.ts';
-import { grow, type NodeContext, stopwatch } from '../start-machine.ts';
+import { admit, grow, type NodeContext, stopwatch } from '../start-machine.ts';
 import type { Checkpoints } from './checkpoints.ts';
 import { fromSaved, type SavedSessions } from './moved-sessions.ts';
 
@@ -51,10 +51,7 @@ export async function restoreMachine(
   const lap = stopwatch(job.startMs);
   job.bootPath = 'restore';
   Object.assign(job.sizes, manifest.sizes);
-  await admitMemory(
-    manifest.sizes.memoryBytes + QEMU_OVERHEAD_BYTES[context.acceleration],
-    config.vm.reserve_memory,
-  );
+  await admit(context, job, manifest.sizes.memoryBytes + QEMU_OVERHEAD_BYTES[context.acceleration]);
   await createPlaces(job.places, context.qemuOwner);
   await takeAddress(context, job, saved);
   lap('prepare');

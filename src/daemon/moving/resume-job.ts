@@ -52,9 +52,12 @@ export class AsksTooLittle extends CaddisError {
 
 /** More is met by growing the machine. Throws AsksTooLittle; a controller that gives no answer lets the job go on as it was. */
 async function demandEnough(job: Job, { manifest }: Generation, signal: AbortSignal): Promise<void> {
-  const asked = await job.scheduler
-    .complete({ ...job.request, memoryBytes: undefined }, { jitterMs: 0, signal })
-    .catch(() => undefined);
+  // One question for each start: a job that runs in slack was asked about before it was granted that.
+  const asked = job.asked
+    ? job.request
+    : await job.scheduler
+        .complete({ ...job.request, memoryBytes: undefined }, { jitterMs: 0, signal })
+        .catch(() => undefined);
   if (asked?.memoryBytes === undefined) return;
   Object.assign(job.facts.request, { memoryBytes: asked.memoryBytes, memorySource: asked.memorySource });
   if (asked.memoryBytes >= manifest.sizes.memoryBytes) return;

@@ -11,7 +11,8 @@ import type { Job } from '../job.ts';
 import type { Node } from '../node.ts';
 import { migrate } from '../verbs/migrate.ts';
 import { Borrower } from './borrower.ts';
-import { isBorrower, LEAST_WEIGHT, LOW_WEIGHT } from './lend.ts';
+import { LEAST_WEIGHT, LOW_WEIGHT } from './give-way.ts';
+import { isBorrower } from './lending.ts';
 import { StoreWatch } from './store-watch.ts';
 import type { NodeView } from './view.ts';
 

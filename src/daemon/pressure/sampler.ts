@@ -1,10 +1,11 @@
 import { History } from '../../pressure/history.ts';
-import { type JobLoad, nodeReport } from '../../pressure/node.ts';
+import type { MachineUsage } from '../../pressure/machine.ts';
+import { type JobLoad, type NodeLoad, nodeReport } from '../../pressure/node.ts';
 import { stallShares } from '../../pressure/psi.ts';
 import type { HostSample } from '../../pressure/sample.ts';
 import type { Job } from '../job.ts';
 import type { Node } from '../node.ts';
-import { isBorrower } from './lend.ts';
+import { isBorrower } from './lending.ts';
 import { readHost } from './read-proc.ts';
 import type { HostView, NodeView } from './view.ts';
 import { Watched } from './watched.ts';
@@ -14,6 +15,8 @@ const EVERY_MS = 1_000;
 const LEAST_MS = 450;
 /** Only the change since the last look or two is asked of the host. */
 const HOST_SAMPLES = 4;
+/** What is older tells nothing of this moment; the load sensor holds values for as long. */
+const RECENT_MS = 5_000;
 
 /** Looks at the node and its machines once a second, and tells `look` what it saw. */
 export class Sampler {
@@ -32,6 +35,14 @@ export class Sampler {
   /** Undefined before the first look. */
   get view(): NodeView | undefined {
     return this.#view;
+  }
+
+  /** The slack of the last look, less what was granted and reserved since. Undefined: that look is too old, or saw no host. */
+  get lendableBytes(): number | undefined {
+    const view = this.#view;
+    if (!view?.host || performance.now() - view.atMs > RECENT_MS) return undefined;
+    const load = this.#load(view.host, this.#node.jobs.all());
+    return nodeReport(load, this.#node.health.reason === undefined).slack.memoryBytes;
   }
 
   start(): void {
@@ -76,14 +87,22 @@ export class Sampler {
   }
 
   #judge(atMs: number, host: HostView | undefined): NodeView {
-    const { config, context, health } = this.#node;
-    const jobs = [...this.#watched.values()].map((watched) => ({
-      job: watched.job,
-      usage: watched.usage(config.pressure.give_back * 1000),
-      guest: watched.job.report?.sample,
-      steps: watched.job.report?.steps ?? [],
+    const jobs = [...this.#watched.values()].map(({ job }) => ({
+      job,
+      usage: this.#usage(job),
+      guest: job.report?.sample,
+      steps: job.report?.steps ?? [],
     }));
-    const load = {
+    const load = this.#load(
+      host,
+      jobs.map(({ job }) => job),
+    );
+    return { atMs, report: nodeReport(load, this.#node.health.reason === undefined), load, host, jobs };
+  }
+
+  #load(host: HostView | undefined, jobs: readonly Job[]): NodeLoad {
+    const { config, context } = this.#node;
+    return {
       memory: host && {
         availableBytes: host.sample.availableBytes,
         keptBytes: config.vm.reserve_memory,
@@ -93,9 +112,12 @@ export class Sampler {
       cpus: context.capacity.cpus,
       idleCpus: host?.idleCpus ?? 0,
       stalls: host?.stalls,
-      jobs: jobs.map(({ job, usage }): JobLoad => ({ ...reservationOf(this.#node, job), usage })),
+      jobs: jobs.map((job): JobLoad => ({ ...reservationOf(this.#node, job), usage: this.#usage(job) })),
     };
-    return { atMs, report: nodeReport(load, health.reason === undefined), load, host, jobs };
+  }
+
+  #usage(job: Job): MachineUsage | undefined {
+    return this.#watched.get(job)?.usage(this.#node.config.pressure.give_back * 1000);
   }
 }
 
@@ -103,13 +125,15 @@ export class Sampler {
 const OFF_NODE = new Set(['saving', 'saved', 'parked', 'ended']);
 const STEADY = new Set(['ready', 'running', 'frozen']);
 
-function reservationOf({ config }: Node, job: Job): Omit<JobLoad, 'usage'> {
+function reservationOf(node: Node, job: Job): Omit<JobLoad, 'usage'> {
   const { phase, lost } = job.state;
-  const reserves = !OFF_NODE.has(phase);
+  const borrows = isBorrower(node, job);
+  const reserves = !OFF_NODE.has(phase) && (!borrows || job.isAdmitted);
+  const { config } = node;
   return {
     reservedBytes: reserves ? (job.sizes.memoryBytes ?? config.vm.base_memory) : 0,
     reservedCpus: reserves ? (job.sizes.cpus ?? 1) : 0,
-    isBorrower: isBorrower({ config }, job),
+    isBorrower: borrows,
     isSteady: STEADY.has(phase) && lost === undefined,
   };
 }

@@ -8,7 +8,7 @@ import { createFindAccount, type FindAccount } from './accounts.ts';
 import { BackOff } from './back-off.ts';
 import { createRunCommand, type RunCommand } from './commands.ts';
 import { complete } from './complete.ts';
-import { setNodeHealth } from './node-health.ts';
+import { complexText, setNodeHealth } from './node-health.ts';
 import { gridEnginePlacement } from './placement.ts';
 import { createPublish } from './publish.ts';
 import { parseQstatJob, parseQstatList } from './qstat.ts';
@@ -73,6 +73,11 @@ export function createGridEngine(options: GridEngineOptions): Scheduler {
       await backOff.wait(request.key, signal);
       return { exitCode: EXIT_RESCHEDULE };
     },
+    async sendBack(request, reason, signal) {
+      await noteReason(request.key, reason, run, signal);
+      await backOff.wait(request.key, signal);
+      return { exitCode: EXIT_RESCHEDULE };
+    },
     // Eqw: its user sees the reason in the output file, changes the request, and clears the error (qmod -cj).
     hold: async (_request, reason) => ({ exitCode: EXIT_JOB_ERROR, stderr: `caddis: ${reason}\n` }),
     fail,
@@ -124,6 +129,13 @@ export function createGridEngine(options: GridEngineOptions): Scheduler {
     setNodeHealth: (health, signal) => setNodeHealth(host, health, run, signal),
     publish: createPublish(runDir),
   };
+}
+
+/** In the job's context (`qstat -j`), which its user reads while it waits. Without an answer it goes back without a word. */
+async function noteReason(key: JobKey, reason: string, run: RunCommand, signal: AbortSignal): Promise<void> {
+  await run(['qalter', '-ac', `caddis=${complexText(`sent back: ${reason}`)}`, key.jobId], signal).catch(
+    () => undefined,
+  );
 }
 
 function taskName(key: JobKey): string {

@@ -21,6 +21,7 @@ import { readStep } from './read-step.ts';
 import { refuse } from './refuse.ts';
 import { SLURM_COMMANDS, slurmRelayRule } from './relay.ts';
 import { requeue } from './requeue.ts';
+import { sendBack } from './send-back.ts';
 import { StepdWords } from './stepd-words.ts';
 
 export interface SlurmOptions {
@@ -88,6 +89,10 @@ export function createSlurm(options: SlurmOptions): Scheduler {
       return complete(request, here, { ...settings, isLent }, run);
     },
     refuse: (request, reason, signal) => refuse(request, reason, { runDir, here, run, signal }),
+    sendBack: (request, reason, signal) => {
+      slack.doubt();
+      return sendBack(request, reason, { runDir, here, run, signal });
+    },
     hold: (request, reason, signal) => hold(request, reason, { runDir, here, run, signal }),
     async fail(request, reason) {
       await writeRefusal(runDir, request.key, reason);

@@ -28,6 +28,8 @@ export interface JobRecord {
   readonly scratchBytes: number | undefined;
   /** What it was lent on each node: MiB of our GRES, which job_submit.lua asks for in the place of memory. */
   readonly slackBytes: number | undefined;
+  /** Undefined: not said, or somebody else's words look like it. */
+  readonly adminComment: string | undefined;
 }
 
 /**
@@ -61,6 +63,10 @@ export function parseJobRecord(text: string, jobId: string, here: readonly strin
     memorySource: memorySource(field),
     scratchBytes: positive(scaled(field('MinTmpDiskNode'))),
     slackBytes: slackOf(field('TresPerNode')),
+    adminComment: onlyOne(
+      line,
+      /\sAdminComment=(.*?)\s+(?=(?:SystemComment|StdErr|StdIn|Power|Licenses)=)/g,
+    )?.trim(),
   };
 }
 

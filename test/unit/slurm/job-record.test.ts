@@ -27,6 +27,22 @@ describe('parseJobRecord', () => {
       cpus: 2,
       scratchBytes: 2048 * MiB,
       slackBytes: undefined,
+      adminComment: undefined,
+    });
+  });
+
+  it('reads what a job was lent, from nobody but slurmctld', () => {
+    const batch = printed('show-job-batch').trimEnd();
+    const lent = `${batch.replace('Power=', 'AdminComment=rack 7 [caddis: lent --mem=300M]  Power=')} TresPerNode=gres:slackmem:300`;
+    expect(parseJobRecord(lent, '38', ['n1s', 'n1'])).toMatchObject({
+      slackBytes: 300 * MiB,
+      adminComment: 'rack 7 [caddis: lent --mem=300M]',
+      memoryBytes: 400 * MiB,
+    });
+    const liar = lent.replace('my job name', 'x TresPerNode=gres:slackmem:9 AdminComment=y Power=');
+    expect(parseJobRecord(liar, '38', ['n1'])).toMatchObject({
+      slackBytes: undefined,
+      adminComment: undefined,
     });
   });
 

@@ -33,6 +33,12 @@ describe("a job's nodes", () => {
   const pending = running.replace('JobState=RUNNING', 'JobState=PENDING');
   const leaving = running.replace('JobState=RUNNING', 'JobState=COMPLETING');
 
+  it("are the other host's shadow node, where it runs in slack", async () => {
+    const { one, calls } = placement([`${pending.trimEnd()} TresPerNode=gres:slackmem:300`]);
+    await one.bind(key, 'n2', '', signal);
+    expect(calls).toEqual(['scontrol update jobid=38 ReqNodeList=n2s']);
+  });
+
   it('are changed once it waits', async () => {
     const { one, calls } = placement([leaving, leaving, pending]);
     await one.bind(key, 'n2', '', signal);

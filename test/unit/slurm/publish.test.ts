@@ -108,7 +108,7 @@ describe('node record', () => {
 });
 
 describe('SlackPublisher', () => {
-  function publisher(types: string) {
+  function publisher(types: string, intervalMs = 1e-6) {
     const commands: string[] = [];
     const node = { gres: 'gpu:1' };
     const run = async (argv: readonly string[]) => {
@@ -118,8 +118,8 @@ describe('SlackPublisher', () => {
         ? `GresTypes               = ${types}\nGroupUpdateForce = 1`
         : `NodeName=n1 Gres=${node.gres} NodeAddr=n1`;
     };
-    // Every interval is over at once.
-    return { commands, node, publisher: new SlackPublisher('n1', run, 1e-6) };
+    // By default every interval is over at once.
+    return { commands, node, publisher: new SlackPublisher('n1', run, intervalMs) };
   }
   const signal = AbortSignal.timeout(5000);
 
@@ -129,6 +129,20 @@ describe('SlackPublisher', () => {
     await one.publish(report(1024), signal);
     expect(node.gres).toBe('gpu:1,slackmem:1536');
     node.gres = 'gpu:1';
+    await one.publish(report(1024), signal);
+    expect(node.gres).toBe('gpu:1,slackmem:1536');
+  });
+
+  it('says again at once when a job came that is not covered', async () => {
+    const { commands, node, publisher: one } = publisher('gpu,slackmem', 600);
+    await new Promise((resolve) => setTimeout(resolve, 110));
+    await one.publish(report(1024), signal);
+    node.gres = 'gpu:1,slackmem:20K';
+    commands.length = 0;
+    await new Promise((resolve) => setTimeout(resolve, 110));
+    await one.publish(report(1024), signal);
+    expect(commands).toEqual([]);
+    one.doubt();
     await one.publish(report(1024), signal);
     expect(node.gres).toBe('gpu:1,slackmem:1536');
   });

@@ -4,6 +4,7 @@ import { messageOf } from '../../model/errors.ts';
 import { qemuProcess } from '../../vm/qemu-process.ts';
 import type { Job } from '../job.ts';
 import type { Node } from '../node.ts';
+import { isBorrower } from './lending.ts';
 
 /** Of an ordinary machine's share of the CPUs. */
 export const LOW_WEIGHT = 0.1;
@@ -11,10 +12,6 @@ export const LOW_WEIGHT = 0.1;
 export const LEAST_WEIGHT = 0;
 /** The first that the kernel takes when memory is out. */
 const OOM_SCORE_FIRST = 1000;
-
-export function isBorrower({ config }: Pick<Node, 'config'>, job: Job): boolean {
-  return config.pressure.scavenge.includes(job.facts.request.queue);
-}
 
 /** A machine that runs in what others have reserved gives way by itself: little weight, and the kernel's first victim if all else fails. Before any step runs in it. */
 export async function giveWay(node: Node, job: Job): Promise<void> {
