@@ -7,7 +7,6 @@ import {
   outputOf,
   remove,
   restart,
-  setScavenge,
   smallNode,
   startBorrower,
   startOwner,
@@ -56,7 +55,7 @@ interface Round {
 
 async function measure(lab: Lab, size: number, options: BenchOptions): Promise<Figures> {
   const { runs = RUNS, say } = options;
-  const [node, other] = lab.nodes as [LabHost, LabHost];
+  const [node] = lab.nodes as [LabHost];
   const owned = Math.ceil((1.5 * size + 1000) / BLOCK_MIB) * BLOCK_MIB + BASE_MIB;
   await makeSmall(lab, owned);
   const owner = await startOwner(lab, 'slurm', node, {
@@ -65,7 +64,7 @@ async function measure(lab: Lab, size: number, options: BenchOptions): Promise<F
   const rounds: Round[] = [];
   try {
     for (let run = 1; run <= runs; run++) {
-      rounds.push(await round(lab, [node, other], owner, size, owned, run));
+      rounds.push(await round(lab, node, owner, size, owned, run));
       say(`borrower of ${size} MB, run ${run}: ${JSON.stringify(rounds.at(-1)?.watched)}`);
     }
   } finally {
@@ -77,7 +76,7 @@ async function measure(lab: Lab, size: number, options: BenchOptions): Promise<F
 
 async function round(
   lab: Lab,
-  [node, other]: readonly [LabHost, LabHost],
+  node: LabHost,
   owner: Awaited<ReturnType<typeof startOwner>>,
   size: number,
   owned: number,
@@ -85,7 +84,6 @@ async function round(
 ): Promise<Round> {
   // A new caddisd has not seen the owner grow in an earlier turn: what it grew by is not lent for two minutes.
   await restart(lab, node, smallNode(owned));
-  await setScavenge(lab, 'slurm', other, 'closed');
   const borrower = await startBorrower(lab, 'slurm', { memory: size + 150, ticks: 10_000, megabytes: size });
   try {
     await untilSays(borrower, 'tick 3 ');
@@ -106,7 +104,6 @@ async function round(
   } finally {
     await remove(lab, borrower);
     await waitForEnd(lab, 'slurm', borrower.id);
-    await setScavenge(lab, 'slurm', other, 'open');
   }
 }
 

@@ -11,12 +11,12 @@ import {
   endOfTurn,
   explain,
   type LentJob,
+  letSecondLend,
   makeSmall,
   outputOf,
   remove,
   restart,
   SLOW_MS,
-  setScavenge,
   smallNode,
   startBorrower,
   startOwner,
@@ -43,7 +43,6 @@ describe('a give-back that something is in the way of', () => {
   beforeAll(async () => {
     lab = await theLab();
     [one, two] = lab.nodes as [LabHost, LabHost];
-    await makeSmall(lab, NODE_MIB);
   });
   afterAll(async () => {
     for (const job of jobs) await remove(lab, job);
@@ -54,13 +53,11 @@ describe('a give-back that something is in the way of', () => {
     'freezes only while the store is full, says so, and lets the job of %s go on; a caddisd that is killed in the middle of an eviction finishes it',
     { timeout: 3 * SLOW_MS },
     async (system) => {
-      const full = smallNode(NODE_MIB, '[checkpoint]\nquota = 1\n[pressure]\nevict_after = 3\n');
-      await restart(lab, one, full);
+      await makeSmall(lab, NODE_MIB, 'quota = 1\n[pressure]\nevict_after = 3\n');
       const a = started(await startOwner(lab, system, one, OWNER));
-      await setScavenge(lab, system, two, 'closed');
       const b = started(await startBorrower(lab, system, BORROWER));
       await untilSays(b, 'tick 3 ');
-      await setScavenge(lab, system, two, 'open');
+      await letSecondLend(lab, NODE_MIB);
 
       await beginTurn(a, 1);
       await untilDone(one, b, 'freeze');

@@ -29,13 +29,26 @@ export interface Turn {
   readonly unitsPerSecond: number;
 }
 
-/** Nodes small enough that an owner fills its own within seconds. `extra` is more TOML. */
+/**
+ * Nodes small enough that an owner fills its own within seconds. The second one lends nothing at first: where a borrower starts is so chosen without a word in its submission.
+ * `extra` is more TOML for the first.
+ */
 export async function makeSmall(lab: Lab, megabytes: number, extra = ''): Promise<void> {
-  for (const node of lab.nodes) await restart(lab, node, smallNode(megabytes, extra));
+  const [one, two] = lab.nodes as [LabHost, LabHost];
+  await Promise.all([
+    restart(lab, one, smallNode(megabytes, extra)),
+    restart(lab, two, smallNode(megabytes, '[pressure]\nlend_unreserved = false\n')),
+  ]);
 }
 
+/** The second node lends from now on. */
+export async function letSecondLend(lab: Lab, megabytes: number): Promise<void> {
+  await restart(lab, lab.nodes[1] as LabHost, smallNode(megabytes));
+}
+
+/** A guest stops by itself without a caddisd for longer than its lease: long enough for one to be dead for a while, on a machine that is busy. */
 export function smallNode(megabytes: number, extra = ''): string {
-  return `[vm]\nmemory_max = "${megabytes}M"\n${extra}`;
+  return `[vm]\nmemory_max = "${megabytes}M"\n[checkpoint]\nlease = 60\n${extra}`;
 }
 
 export async function restart(lab: Lab, node: LabHost, extra = ''): Promise<void> {
@@ -183,27 +196,6 @@ export async function untilDone(
     async () => (await explain(node, key)).history.find((deed) => deed.what === what),
     { timeoutMs: SLOW_MS, everyMs: 300 },
   );
-}
-
-/** Whether new borrowers may start on this node: where the first one starts is so chosen without a word in its submission. */
-export async function setScavenge(
-  lab: Lab,
-  system: BatchSystem,
-  node: LabHost,
-  state: 'open' | 'closed',
-): Promise<void> {
-  const isOpen = state === 'open';
-  const command =
-    system === 'slurm'
-      ? [
-          'scontrol',
-          'update',
-          `nodename=${node.name}s`,
-          ...(isOpen ? ['state=resume'] : ['state=drain', 'reason=test']),
-        ]
-      : ['qmod', isOpen ? '-e' : '-d', `scavenge.q@${node.name}`];
-  const { stdout, stderr, exitCode } = await asUser(lab, command, { user: 'root' });
-  if (exitCode !== 0) throw new Error(`${command.join(' ')}: ${stdout}${stderr}`);
 }
 
 export async function remove(lab: Lab, { system, id }: LentJob): Promise<void> {

@@ -12,12 +12,12 @@ import {
   caddis,
   endOfTurn,
   type LentJob,
+  letSecondLend,
   makeSmall,
   outputOf,
   remove,
   restart,
   SLOW_MS,
-  setScavenge,
   slowerPercent,
   smallNode,
   startBorrower,
@@ -59,20 +59,19 @@ describe.each<BatchSystem>(['slurm', 'gridengine'])('memory and CPUs that %s len
 
   it('are given back before their owner feels it', { timeout: 3 * SLOW_MS }, async () => {
     const a = started(await startOwner(lab, system, one, OWNER));
-    // Where it starts is the scheduler's to choose: here it can.
-    await setScavenge(lab, system, two, 'closed');
     const b = started(await startBorrower(lab, system, BORROWER));
     await untilSays(b, 'tick 3 ');
     expect(await machineOf(one, b)).toMatchObject({ phase: 'running' });
-    await setScavenge(lab, system, two, 'open');
+    await letSecondLend(lab, NODE_MIB);
 
-    // Nobody is evicted for want of a caddisd, though its owner wakes up. Less than a guest's lease: without a caddisd it would stop by itself then.
+    // Nobody is evicted for want of a caddisd, though its owner wakes up.
     const before = ticksOf(await outputOf(b));
     await stopOn(one, 'KILL');
     await beginTurn(a, 1);
     await new Promise((resolve) => setTimeout(resolve, DEAD_MS));
     await startOn(lab, one, smallNode(NODE_MIB));
-    expect(await machineOf(one, b)).toMatchObject({ phase: 'running', boot_path: 'base' });
+    await untilOn(one, b, 'running');
+    expect(await machineOf(one, b)).toMatchObject({ boot_path: 'base' });
     // What it has said meanwhile comes at once.
     await untilSays(b, `tick ${before + 4} `);
     const unwatched = await endOfTurn(a, 1);

@@ -4,12 +4,12 @@ import {
   borrowerPrints,
   caddis,
   endOfTurn,
+  letSecondLend,
   makeSmall,
   outputOf,
   remove,
   restart,
   SLOW_MS,
-  setScavenge,
   startBorrower,
   startOwner,
   untilDone,
@@ -32,13 +32,12 @@ export async function lend(lab: Lab, system: BatchSystem, timeline: Timeline): P
   try {
     const a = await startOwner(lab, system, one, OWNER);
     timeline.happened(`A (job ${a.id}) reserves all CPUs and ${OWNER.memory} MiB of ${one.name}, and sleeps`);
-    await setScavenge(lab, system, two, 'closed');
     const b = await startBorrower(lab, system, BORROWER);
     await untilSays(b, 'tick 3 ');
     timeline.happened(
       `alice: ${submit} count.sh  (job ${b.id}: B counts on ${one.name}, in what A leaves idle)`,
     );
-    await setScavenge(lab, system, two, 'open');
+    await letSecondLend(lab, NODE_MIB);
     await beginTurn(a, 1);
     const frozen = await untilDone(one, b, 'freeze');
     await untilDone(one, b, 'memory is back');
@@ -60,7 +59,6 @@ export async function lend(lab: Lab, system: BatchSystem, timeline: Timeline): P
     await remove(lab, a);
     await waitForEnd(lab, system, a.id, SLOW_MS);
   } finally {
-    await setScavenge(lab, system, two, 'open').catch(() => undefined);
     for (const node of lab.nodes) await restart(lab, node);
   }
 }
