@@ -27,6 +27,7 @@ import {
   untilSays,
   wake,
 } from './lending.ts';
+import { record } from './record.ts';
 
 /** Of machines in all on each node: base memory and whole blocks of 128 MiB. */
 const NODE_MIB = 1664;
@@ -78,12 +79,21 @@ describe.each<BatchSystem>(['slurm', 'gridengine'])('memory and CPUs that %s len
     await untilOn(one, b, 'running');
 
     // With one, it is.
+    const stopRecording = await record(
+      one,
+      [
+        { key: a.key, isBorrower: false },
+        { key: b.key, isBorrower: true },
+      ],
+      { name: system, says: 'an owner wakes up beside a borrower', capacityBytes: NODE_MIB * 1024 * 1024 },
+    );
     await beginTurn(a, 2);
     const pressed = await endOfTurn(a, 2);
     const frozen = await untilDone(one, b, 'freeze');
     const frozenAfterMs = Date.parse(frozen.at) - pressed.wokeAtMs;
     await untilDone(one, b, 'evict');
     await untilDone(one, b, 'memory is back');
+    await stopRecording();
     await untilOn(two, b, 'running');
     const words = await caddis(one, 'explain', b.key);
     expect(words).toMatch(/freeze: owners (want|grow)/);
