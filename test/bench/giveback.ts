@@ -13,6 +13,7 @@ import {
   type Turn,
   untilDone,
   untilSays,
+  type Work,
   wake,
 } from '../integration/pressure/lending.ts';
 import { waitForEnd } from '../integration/support/batch.ts';
@@ -58,13 +59,12 @@ async function measure(lab: Lab, size: number, options: BenchOptions): Promise<F
   const [node] = lab.nodes as [LabHost];
   const owned = Math.ceil((1.5 * size + 1000) / BLOCK_MIB) * BLOCK_MIB + BASE_MIB;
   await makeSmall(lab, owned);
-  const owner = await startOwner(lab, 'slurm', node, {
-    ...{ memory: owned - 64, megabytes: Math.round(owned - 64 - 500), seconds: options.seconds ?? SECONDS },
-  });
+  const owner = await startOwner(lab, 'slurm', node, owned - 64);
+  const work = { megabytes: Math.round(owned - 64 - 500), seconds: options.seconds ?? SECONDS };
   const rounds: Round[] = [];
   try {
     for (let run = 1; run <= runs; run++) {
-      rounds.push(await round(lab, node, owner, size, owned, run));
+      rounds.push(await round(lab, node, owner, { size, owned, run, work }));
       say(`borrower of ${size} MB, run ${run}: ${JSON.stringify(rounds.at(-1)?.watched)}`);
     }
   } finally {
@@ -78,24 +78,22 @@ async function round(
   lab: Lab,
   node: LabHost,
   owner: Awaited<ReturnType<typeof startOwner>>,
-  size: number,
-  owned: number,
-  run: number,
+  { size, owned, run, work }: { size: number; owned: number; run: number; work: Work },
 ): Promise<Round> {
   // A new caddisd has not seen the owner grow in an earlier turn: what it grew by is not lent for two minutes.
   await restart(lab, node, smallNode(owned));
-  const borrower = await startBorrower(lab, 'slurm', { memory: size + 150, ticks: 10_000, megabytes: size });
+  const borrower = await startBorrower(lab, 'slurm', { memory: size + 150, megabytes: size });
   try {
     await untilSays(borrower, 'tick 3 ');
     const [mine, lent] = await Promise.all([pidOf(node, owner), pidOf(node, borrower)]);
     const watch = watchGiveBack(mine, lent);
     const turn = 2 * run - 1;
-    await beginTurn(owner, turn);
+    await beginTurn(owner, turn, work);
     const watched = await watch;
     const evicted = await untilDone(node, borrower, 'evict');
     const beside = await endOfTurn(owner, turn);
     return {
-      ...{ watched, beside, alone: await wake(owner, turn + 1) },
+      ...{ watched, beside, alone: await wake(owner, turn + 1, work) },
       predictedMs: evicted.numbers.predicted_give_back_ms ?? Number.NaN,
     };
   } catch (error) {

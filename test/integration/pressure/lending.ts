@@ -7,7 +7,7 @@ import { startOn, stopOn } from '../../lab/caddisd.ts';
 import type { Lab, LabHost } from '../../lab/host.ts';
 import { repository } from '../../lab/layout.ts';
 import { on, until } from '../../lab/process.ts';
-import { asUser, type BatchSystem, submit } from '../support/batch.ts';
+import { asUser, type BatchSystem, submit, waitForEnd } from '../support/batch.ts';
 
 /** Two cores, TCG, other labs beside. */
 export const SLOW_MS = 180_000;
@@ -56,16 +56,16 @@ export async function restart(lab: Lab, node: LabHost, extra = ''): Promise<void
   await startOn(lab, node, extra);
 }
 
-/** Reserves all CPUs of the node and that much memory, and sleeps; at each turn it allocates `megabytes` and spins on every CPU for `seconds`. */
+/** Reserves all CPUs of the node and that much memory, and sleeps until it is woken. */
 export async function startOwner(
   lab: Lab,
   system: BatchSystem,
   node: LabHost,
-  { memory, megabytes, seconds }: { memory: number; megabytes: number; seconds: number },
+  memory: number,
 ): Promise<LentJob> {
   const job = await start(lab, system, {
     files: ['owner.py'],
-    script: `exec python3 owner.py ${megabytes} 4 ${seconds}`,
+    script: 'exec python3 owner.py 4',
     options:
       system === 'slurm'
         ? ['-w', node.name, '-c', '4', `--mem=${memory}M`]
@@ -75,23 +75,32 @@ export async function startOwner(
   return job;
 }
 
-/** Plain `sbatch -p scavenge` or `qsub -q scavenge.q`. */
+/** Plain `sbatch -p scavenge` or `qsub -q scavenge.q`: works until it is told that it is enough. */
 export function startBorrower(
   lab: Lab,
   system: BatchSystem,
-  {
-    memory,
-    ticks,
-    megabytes,
-    options = [],
-  }: { memory: number; ticks: number; megabytes: number; options?: readonly string[] },
+  { memory, megabytes }: { memory: number; megabytes: number },
 ): Promise<LentJob> {
   return start(lab, system, {
     files: ['borrower.py'],
-    script: `python3 borrower.py ${ticks} ${megabytes}`,
+    script: `python3 borrower.py ${megabytes}`,
     queue: QUEUE[system],
-    options: [...(system === 'slurm' ? [`--mem=${memory}M`] : ['-l', `h_vmem=${memory}M`]), ...options],
+    options: system === 'slurm' ? [`--mem=${memory}M`] : ['-l', `h_vmem=${memory}M`],
   });
+}
+
+/** Lets it work for a little longer, ends it, and throws unless it has printed what it prints when nobody disturbs it. */
+export async function endBorrower(
+  lab: Lab,
+  job: LentJob,
+  { megabytes }: { megabytes: number },
+): Promise<void> {
+  await untilSays(job, `tick ${ticksOf(await outputOf(job)) + 3} `);
+  await writeFile(join(job.directory, 'enough'), '');
+  const { exitCode } = await waitForEnd(lab, job.system, job.id, SLOW_MS);
+  const text = await outputOf(job);
+  if (exitCode !== 0 || text !== borrowerPrints(ticksOf(text), megabytes))
+    throw new Error(`${job.key} ended with ${exitCode}, and has not printed what it must:\n${text}`);
 }
 
 async function start(
@@ -116,8 +125,8 @@ async function start(
   return { system, id, directory, key: system === 'slurm' ? `slurm-${id}` : `gridengine-${id}.1` };
 }
 
-/** What the borrower prints when nobody disturbs it. */
-export function borrowerPrints(ticks: number, megabytes: number): string {
+/** What a borrower prints that nobody disturbs. */
+function borrowerPrints(ticks: number, megabytes: number): string {
   const seed = createHash('sha256').update('seed').digest();
   const data = Buffer.alloc(megabytes * 32768 * seed.length, seed);
   let running = '';
@@ -145,14 +154,20 @@ export async function untilSays(job: LentJob, words: string): Promise<void> {
   );
 }
 
-/** Wakes the owner, and waits until it has slept again. */
-export async function wake(job: LentJob, turn: number): Promise<Turn> {
-  await beginTurn(job, turn);
+/** What an owner does in a turn: it takes so much memory, and spins on all its CPUs for so long. */
+export interface Work {
+  readonly megabytes: number;
+  readonly seconds: number;
+}
+
+/** Wakes the owner, and waits until it sleeps again. */
+export async function wake(job: LentJob, turn: number, work: Work): Promise<Turn> {
+  await beginTurn(job, turn, work);
   return endOfTurn(job, turn);
 }
 
-export async function beginTurn(job: LentJob, turn: number): Promise<void> {
-  await writeFile(join(job.directory, `wake.${turn}`), '');
+export async function beginTurn(job: LentJob, turn: number, { megabytes, seconds }: Work): Promise<void> {
+  await writeFile(join(job.directory, `wake.${turn}.${megabytes}.${seconds}`), '');
 }
 
 export async function endOfTurn(job: LentJob, turn: number): Promise<Turn> {

@@ -1,7 +1,9 @@
-"""The owner of a node: sleeps, and at each `wake.N` allocates towards its whole reservation, spins on all its CPUs for a while, and lets go of both. Says what it got."""
+"""
+The owner of a node: sleeps, and at each file `wake.TURN.MEGABYTES.SECONDS` allocates so much, spins on all its CPUs for so long, and lets go of both. Says what it got.
+"""
 import hashlib, multiprocessing, os, sys, time
 
-megabytes, processes, seconds = (int(word) for word in sys.argv[1:4])
+processes = int(sys.argv[1])
 page = bytes(range(256)) * 4096
 
 
@@ -20,9 +22,12 @@ def spin(until, units):
 say('ready')
 turn = 1
 while not os.path.exists('stop'):
-    if not os.path.exists(f'wake.{turn}'):
+    # All in the name: a file server may go on for a while with the size that a file had when it was made.
+    told = [name.split('.') for name in os.listdir('.') if name.startswith(f'wake.{turn}.')]
+    if not told:
         time.sleep(0.2)
         continue
+    megabytes, seconds = int(told[0][2]), int(told[0][3])
     say('wakes', turn, '%.3f' % time.time())
     units = multiprocessing.Queue()
     until = time.monotonic() + seconds
