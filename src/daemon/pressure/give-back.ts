@@ -5,6 +5,7 @@ import type { BorrowerExplained, Explanation } from '../../model/explain.ts';
 import { formatKey } from '../../model/job.ts';
 import { formatBytes } from '../../model/units.ts';
 import { type Act, giveBack, type Verdict } from '../../pressure/give-back.ts';
+import { cpuNeed } from '../../pressure/give-back-cpu.ts';
 import { ownersSituation } from '../../pressure/give-back-situation.ts';
 import type { Victim } from '../../pressure/victims.ts';
 import type { Job } from '../job.ts';
@@ -38,6 +39,14 @@ export class GiveBack {
   /** Somebody runs in what others have reserved. */
   get isLending(): boolean {
     return this.#borrowers.size > 0;
+  }
+
+  /** Why a borrower that starts now would have no CPU, if so. */
+  get whyNoCpus(): string | undefined {
+    const { view } = this.#node;
+    const { cpu } = view ? ownersSituation(view.load) : {};
+    const need = cpu && cpuNeed(cpu, []);
+    return need?.hasRoom === false ? need.why : undefined;
   }
 
   look(view: NodeView): void {
