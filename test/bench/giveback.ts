@@ -59,8 +59,8 @@ async function measure(lab: Lab, size: number, options: BenchOptions): Promise<F
   const [node] = lab.nodes as [LabHost];
   const owned = Math.ceil((1.5 * size + 1000) / BLOCK_MIB) * BLOCK_MIB + BASE_MIB;
   await makeSmall(lab, owned);
-  const owner = await startOwner(lab, 'slurm', node, owned - 64);
   const work = { megabytes: Math.round(owned - 64 - 500), seconds: options.seconds ?? SECONDS };
+  const owner = await startOwner(lab, 'slurm', node, owned - 64, [work]);
   const rounds: Round[] = [];
   try {
     for (let run = 1; run <= runs; run++) {

@@ -55,7 +55,7 @@ describe('a give-back that something is in the way of', () => {
     { timeout: 3 * SLOW_MS },
     async (system) => {
       await makeSmall(lab, NODE_MIB, 'quota = 1\n[pressure]\nevict_after = 3\n');
-      const a = started(await startOwner(lab, system, one, OWNER_MIB));
+      const a = started(await startOwner(lab, system, one, OWNER_MIB, [WORK]));
       const b = started(await startBorrower(lab, system, BORROWER));
       await untilSays(b, 'tick 3 ');
       await letSecondLend(lab, NODE_MIB);

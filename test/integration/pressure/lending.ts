@@ -56,16 +56,17 @@ export async function restart(lab: Lab, node: LabHost, extra = ''): Promise<void
   await startOn(lab, node, extra);
 }
 
-/** Reserves all CPUs of the node and that much memory, and sleeps until it is woken. */
+/** Reserves all CPUs of the node and that much memory, and sleeps until it is woken for one of these works. */
 export async function startOwner(
   lab: Lab,
   system: BatchSystem,
   node: LabHost,
   memory: number,
+  works: readonly Work[],
 ): Promise<LentJob> {
   const job = await start(lab, system, {
     files: ['owner.py'],
-    script: 'exec python3 owner.py 4',
+    script: `exec python3 owner.py 4 ${works.map(nameOf).join(' ')}`,
     options:
       system === 'slurm'
         ? ['-w', node.name, '-c', '4', `--mem=${memory}M`]
@@ -166,8 +167,8 @@ export async function wake(job: LentJob, turn: number, work: Work): Promise<Turn
   return endOfTurn(job, turn);
 }
 
-export async function beginTurn(job: LentJob, turn: number, { megabytes, seconds }: Work): Promise<void> {
-  await writeFile(join(job.directory, `wake.${turn}.${megabytes}.${seconds}`), '');
+export async function beginTurn(job: LentJob, turn: number, work: Work): Promise<void> {
+  await writeFile(join(job.directory, `wake.${turn}.${nameOf(work)}`), '');
 }
 
 export async function endOfTurn(job: LentJob, turn: number): Promise<Turn> {
@@ -220,4 +221,8 @@ export async function remove(lab: Lab, { system, id }: LentJob): Promise<void> {
 /** Number of the last tick of a borrower's output; 0 before the first. */
 export function ticksOf(text: string): number {
   return Number([...text.matchAll(/^tick (\d+) /gm)].at(-1)?.[1] ?? 0);
+}
+
+function nameOf({ megabytes, seconds }: Work): string {
+  return `${megabytes}.${seconds}`;
 }

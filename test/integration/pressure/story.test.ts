@@ -61,7 +61,7 @@ describe.each<BatchSystem>(['slurm', 'gridengine'])('memory and CPUs that %s len
   });
 
   it('are given back before their owner feels it', { timeout: 3 * SLOW_MS }, async () => {
-    const a = started(await startOwner(lab, system, one, OWNER_MIB));
+    const a = started(await startOwner(lab, system, one, OWNER_MIB, [WORK, SHORT_WORK]));
     const b = started(await startBorrower(lab, system, BORROWER));
     await untilSays(b, 'tick 3 ');
     expect(await machineOf(one, b)).toMatchObject({ phase: 'running' });

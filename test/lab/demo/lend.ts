@@ -31,7 +31,7 @@ export async function lend(lab: Lab, system: BatchSystem, timeline: Timeline): P
   const submit = system === 'slurm' ? 'sbatch -p scavenge' : 'qsub -q scavenge.q';
   await makeSmall(lab, NODE_MIB);
   try {
-    const a = await startOwner(lab, system, one, OWNER_MIB);
+    const a = await startOwner(lab, system, one, OWNER_MIB, [WORK]);
     timeline.happened(`A (job ${a.id}) reserves all CPUs and ${OWNER_MIB} MiB of ${one.name}, and sleeps`);
     const b = await startBorrower(lab, system, BORROWER);
     await untilSays(b, 'tick 3 ');

@@ -1,9 +1,11 @@
 """
 The owner of a node: sleeps, and at each file `wake.TURN.MEGABYTES.SECONDS` allocates so much, spins on all its CPUs for so long, and lets go of both. Says what it got.
+Which work there is, its arguments say: a file server may go on for a while with the list of files, or the size of one, that it had.
 """
 import hashlib, multiprocessing, os, sys, time
 
 processes = int(sys.argv[1])
+works = sys.argv[2:]
 page = bytes(range(256)) * 4096
 
 
@@ -22,12 +24,11 @@ def spin(until, units):
 say('ready')
 turn = 1
 while not os.path.exists('stop'):
-    # All in the name: a file server may go on for a while with the size that a file had when it was made.
-    told = [name.split('.') for name in os.listdir('.') if name.startswith(f'wake.{turn}.')]
+    told = [work for work in works if os.path.exists(f'wake.{turn}.{work}')]
     if not told:
         time.sleep(0.2)
         continue
-    megabytes, seconds = int(told[0][2]), int(told[0][3])
+    megabytes, seconds = (int(word) for word in told[0].split('.'))
     say('wakes', turn, '%.3f' % time.time())
     units = multiprocessing.Queue()
     until = time.monotonic() + seconds
