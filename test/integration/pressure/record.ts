@@ -6,7 +6,7 @@ import type { NodeTop } from '../../../src/model/top.ts';
 import { parseMeminfo, parseProcessStat, parseStatm } from '../../../src/pressure/proc.ts';
 import { hookClient } from '../../lab/caddisd.ts';
 import type { LabHost } from '../../lab/host.ts';
-import { on } from '../../lab/process.ts';
+import { on, until } from '../../lab/process.ts';
 import type { Series } from '../../unit/pressure/replay.ts';
 import { machineOf } from '../moving/support.ts';
 
@@ -30,13 +30,17 @@ export async function record(
   const path = process.env.CADDIS_RECORD_SERIES;
   if (path === undefined) return async () => undefined;
   const pids = await Promise.all(jobs.map(async (job) => (await machineOf(node, job))?.qemu_pid ?? 0));
-  let newest = await topOf(node);
+  // A caddisd that has just been started has not looked yet.
+  let newest = await until('top to answer', () => topOf(node).catch(() => undefined), {
+    timeoutMs: 30_000,
+    everyMs: 200,
+  });
   const looks: Series['looks'][number][] = [];
   const stop = new AbortController();
-  const asking = until(stop.signal, async () => {
+  const asking = repeat(stop.signal, async () => {
     newest = await topOf(node).catch(() => newest);
   });
-  const looking = until(stop.signal, async () => {
+  const looking = repeat(stop.signal, async () => {
     looks.push({
       atMs: Math.round(performance.now()),
       availableBytes: parseMeminfo(readFileSync('/proc/meminfo', 'latin1')).availableBytes,
@@ -76,7 +80,7 @@ async function topOf(node: LabHost): Promise<NodeTop> {
   return JSON.parse(await on(node, [hookClient, '--connect-timeout', '0', 'top'])) as NodeTop;
 }
 
-async function until(stop: AbortSignal, look: () => Promise<void>): Promise<void> {
+async function repeat(stop: AbortSignal, look: () => Promise<void>): Promise<void> {
   while (!stop.aborted) {
     await look();
     await sleep(EVERY_MS, undefined, { signal: stop }).catch(() => undefined);
