@@ -6,6 +6,7 @@ import { checkpointCommand } from './checkpoint.ts';
 import { checkpointsCommand } from './checkpoints.ts';
 import { doctorCommand } from './doctor.ts';
 import { drainCommand, undrainCommand } from './drain.ts';
+import { explainCommand } from './explain.ts';
 import { imageCommand } from './image.ts';
 import { migrateCommand } from './migrate.ts';
 import { shellCommand } from './shell.ts';
@@ -23,6 +24,7 @@ void yargs(withCommandApart(hideBin(process.argv)))
   .command(doctorCommand)
   .command(checkpointCommand)
   .command(drainCommand)
+  .command(explainCommand)
   .command(imageCommand())
   .command(migrateCommand)
   .command(shellCommand)

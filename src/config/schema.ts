@@ -203,6 +203,8 @@ export const configSchema = z.strictObject({
       give_back: seconds.max(60).default(10),
       /** Partitions or queues whose jobs run in what others have reserved and leave idle. */
       scavenge: z.array(z.string()).default([]),
+      /** Seconds after which a borrower that stands still for owners is saved and sent back to the queue: it may go on elsewhere. */
+      evict_after: seconds.default(30),
       /** They may also have what nobody has reserved, until somebody does. */
       lend_unreserved: z.boolean().default(true),
     })

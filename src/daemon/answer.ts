@@ -10,6 +10,7 @@ import { beginMove, checkpoint, control, EXIT_UNSAVABLE, isControlVerb } from '.
 import { drain, undrain } from './verbs/drain.ts';
 import { epilog } from './verbs/epilog.ts';
 import { exec, shell } from './verbs/exec.ts';
+import { explain } from './verbs/explain.ts';
 import { facts } from './verbs/facts.ts';
 import { follow, migrate } from './verbs/migrate.ts';
 import { prolog } from './verbs/prolog.ts';
@@ -37,6 +38,10 @@ export async function answer(
   if (call.verb === 'top') {
     if (!node.view) throw new CaddisError(node.health.reason ?? 'caddisd is still starting: ask again');
     client.stdout(`${JSON.stringify(top(node, node.view))}\n`);
+    return client.exit(0);
+  }
+  if (call.verb === 'explain') {
+    client.stdout(`${JSON.stringify(await explain(node, call.args[0]))}\n`);
     return client.exit(0);
   }
   if (isControlVerb(call.verb)) {

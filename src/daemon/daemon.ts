@@ -10,6 +10,7 @@ import type { JobEvent, JobStep } from '../jobs/transitions.ts';
 import { Libvirt } from '../libvirt/index.ts';
 import { CaddisError, messageOf } from '../model/errors.ts';
 import { formatKey, type JobKey, type SchedulerName } from '../model/job.ts';
+import { Bandwidth } from '../pressure/bandwidth.ts';
 import { createGridEngine } from '../scheduler/gridengine/index.ts';
 import type { Scheduler } from '../scheduler/scheduler.ts';
 import { createSlurm } from '../scheduler/slurm/index.ts';
@@ -31,7 +32,9 @@ import { holdSignal } from './moving/hold-signal.ts';
 import { releaseWhenDue } from './moving/release-timer.ts';
 import { tidyStore } from './moving/tidy.ts';
 import type { Node } from './node.ts';
+import { Deeds } from './pressure/deeds.ts';
 import { Feed } from './pressure/feed.ts';
+import { GiveBack } from './pressure/give-back.ts';
 import { guestSample } from './pressure/guest-sample.ts';
 import { heldByBorrowers } from './pressure/lending.ts';
 import { serveMetrics } from './pressure/metrics.ts';
@@ -60,6 +63,9 @@ export class Daemon implements Node {
   readonly log: Log;
   readonly jobs = new JobTable();
   readonly schedulers = new Map<SchedulerName, Scheduler>();
+  readonly saves = new Bandwidth();
+  readonly deeds: Deeds;
+  readonly giveBack: GiveBack;
   readonly version = VERSION;
   accelerationReason = '';
   imageId = '';
@@ -79,6 +85,8 @@ export class Daemon implements Node {
   constructor(config: Config, log: Log) {
     this.config = config;
     this.log = log;
+    this.deeds = new Deeds(config.state_dir, log);
+    this.giveBack = new GiveBack(this);
     const connect = () =>
       Libvirt.openReconnecting(config.libvirt.uri, {
         endpoint: { kind: 'unix', path: config.libvirt.socket },
@@ -148,8 +156,9 @@ export class Daemon implements Node {
 
   async #watchPressure(): Promise<void> {
     const feeds = [...this.schedulers].map(([name, scheduler]) => new Feed(name, scheduler, this.log));
-    this.#sampler = new Sampler(this, ({ report }) => {
-      for (const feed of feeds) feed.offer(report);
+    this.#sampler = new Sampler(this, (view) => {
+      for (const feed of feeds) feed.offer(view.report);
+      this.giveBack.look(view);
     });
     this.#sampler.start();
     const { listen } = this.config.metrics;
@@ -284,6 +293,8 @@ export class Daemon implements Node {
         job.sizes.availableBytes = pressure.memAvailableBytes;
         const sample = guestSample(pressure, performance.now());
         if (sample) job.report = { sample, steps: pressure.sessions };
+        // An owner that wakes up is not kept waiting for the next look.
+        if (this.giveBack.isLending) this.#sampler?.lookSoon();
       },
     });
   }

@@ -93,6 +93,8 @@ export class Job {
   owedMs = 0;
   /** The checkpoint that is this job's machine as it stands still: nothing of it may run before that is withdrawn. */
   stored: Generation | undefined;
+  /** It leaves since owners want its memory: nothing of it stays here. */
+  givesBack = false;
   /** What the agent last said. */
   report: { readonly sample: GuestSample; readonly steps: GuestPressure['sessions'] } | undefined;
   #state: JobState = INITIAL_STATE;

@@ -87,6 +87,8 @@ export interface Scheduler {
    * `signal` aborts.
    */
   meaning(request: JobRequest, number: number, signal: AbortSignal): Promise<Verdict>;
+  /** The scheduler's own priority of a job: of two, the one with the lower number gives way. Undefined: it did not say. */
+  priority(key: JobKey, signal: AbortSignal): Promise<number | undefined>;
   /** Does or will this job run, on whatever node? Undefined: no answer. What nobody will run again needs no checkpoint. */
   isWanted(key: JobKey, signal: AbortSignal): Promise<boolean | undefined>;
   /** Spares a job whose state was saved the wait that the scheduler puts before another start. */

@@ -37,6 +37,9 @@ export async function grantSlack(
   const asked = job.facts.request.memoryBytes;
   if (asked === undefined)
     throw new NotCovered('nobody says how much memory this job needs: it cannot run in slack');
+  // It would stand still from the beginning, and be sent back then.
+  const busy = node.giveBack.whyNoCpus;
+  if (busy !== undefined) throw new NotCovered(`${busy}: nothing is left for this job`);
   const bytes = Math.max(asked, savedBytes);
   // No await between the two: of those who come at once, each sees what the one before it was granted.
   const lendable = node.lendableBytes;

@@ -11,6 +11,8 @@ import type { HostView, NodeView } from './view.ts';
 import { Watched } from './watched.ts';
 
 const EVERY_MS = 1_000;
+/** Looks that are asked for keep this distance. */
+const LEAST_MS = 450;
 /** Only the change since the last look or two is asked of the host. */
 const HOST_SAMPLES = 4;
 /** What is older tells nothing of this moment; the load sensor holds values for as long. */
@@ -45,6 +47,11 @@ export class Sampler {
 
   start(): void {
     this.#timer ??= setInterval(() => this.#take(), EVERY_MS);
+  }
+
+  /** Looks now, unless it was just done. */
+  lookSoon(): void {
+    if (performance.now() - (this.#view?.atMs ?? 0) >= LEAST_MS) this.#take();
   }
 
   stop(): void {
@@ -90,7 +97,7 @@ export class Sampler {
       host,
       jobs.map(({ job }) => job),
     );
-    return { atMs, report: nodeReport(load, this.#node.health.reason === undefined), host, jobs };
+    return { atMs, report: nodeReport(load, this.#node.health.reason === undefined), load, host, jobs };
   }
 
   #load(host: HostView | undefined, jobs: readonly Job[]): NodeLoad {
@@ -119,7 +126,7 @@ const OFF_NODE = new Set(['saving', 'saved', 'parked', 'ended']);
 const STEADY = new Set(['ready', 'running', 'frozen']);
 
 function reservationOf(node: Node, job: Job): Omit<JobLoad, 'usage'> {
-  const { phase } = job.state;
+  const { phase, lost } = job.state;
   const borrows = isBorrower(node, job);
   const reserves = !OFF_NODE.has(phase) && (!borrows || job.isAdmitted);
   const { config } = node;
@@ -127,6 +134,6 @@ function reservationOf(node: Node, job: Job): Omit<JobLoad, 'usage'> {
     reservedBytes: reserves ? (job.sizes.memoryBytes ?? config.vm.base_memory) : 0,
     reservedCpus: reserves ? (job.sizes.cpus ?? 1) : 0,
     isBorrower: borrows,
-    isSteady: STEADY.has(phase),
+    isSteady: STEADY.has(phase) && lost === undefined,
   };
 }

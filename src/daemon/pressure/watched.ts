@@ -5,8 +5,10 @@ import { type QemuProcess, qemuProcess } from '../../vm/qemu-process.ts';
 import type { Job } from '../job.ts';
 import { readProcess } from './read-proc.ts';
 
-/** Two minutes at a sample a second: what a job's growth is judged by, some 30 KB of memory. */
-const SAMPLES = 120;
+/** Two minutes: what a job's growth is judged by. */
+const WATCHED_MS = 120_000;
+/** While a node lends, an agent's report gives one more sample than the one a second. Some 60 KB of memory. */
+const SAMPLES = 240;
 
 /** One job's machine under watch. */
 export class Watched {
@@ -27,7 +29,7 @@ export class Watched {
   }
 
   usage(giveBackMs: number): MachineUsage | undefined {
-    return machineUsage(this.#history.all(), { giveBackMs, cpus: this.job.sizes.cpus ?? 1 });
+    return machineUsage(this.#history.last(WATCHED_MS), { giveBackMs, cpus: this.job.sizes.cpus ?? 1 });
   }
 
   /** A machine that was saved and restored has another process, whose numbers begin anew. */

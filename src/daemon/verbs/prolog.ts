@@ -108,7 +108,7 @@ async function begin(
       }
       if (isNotCovered(error)) {
         say(`sent back to the queue: ${reason}`);
-        return sendBack(scheduler, request, reason, signal);
+        return sendBack(node, scheduler, request, reason, signal);
       }
       if (isNotEnoughMemory(error) && (await endParked(node))) {
         say(`${reason}: parked machines give way`);
@@ -181,13 +181,14 @@ async function noMachine(
   signal: AbortSignal,
 ): Promise<HookAnswer> {
   // Memory that is lent is a machine's alone: outside of one nothing would hold the job to it.
-  if (isScavengeQueue(node.config, request.queue)) return sendBack(scheduler, request, reason, signal);
+  if (isScavengeQueue(node.config, request.queue)) return sendBack(node, scheduler, request, reason, signal);
   switch (node.config.policy.on_unavailable) {
     case 'native':
       return { exitCode: 0 };
     case 'fail':
       return scheduler.fail(request, reason);
     case 'requeue':
+      noteSentBack(node, request, reason);
       return scheduler.refuse(
         request,
         reason,
@@ -198,13 +199,20 @@ async function noMachine(
 
 /** A job whose slack is gone waits for the next, wherever that is. */
 function sendBack(
+  node: Node,
   scheduler: Scheduler,
   request: JobRequest,
   reason: string,
   signal: AbortSignal,
 ): Promise<HookAnswer> {
+  noteSentBack(node, request, reason);
   const bound = AbortSignal.any([signal, AbortSignal.timeout(REFUSE_TIMEOUT_MS)]);
   return scheduler.sendBack(request, reason, bound);
+}
+
+/** For `caddis explain`. */
+function noteSentBack({ deeds }: Node, { key }: JobRequest, why: string): void {
+  deeds.note({ job: formatKey(key), what: 'sent back', why, numbers: {} });
 }
 
 /** Partitions that have no machines, and users who said --vm=off where they may. */

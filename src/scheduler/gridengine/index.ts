@@ -121,6 +121,11 @@ export function createGridEngine(options: GridEngineOptions): Scheduler {
       return suspended.has(taskName(key)) ? 'suspended' : 'deliver';
     },
     beginAgain: async () => undefined,
+    priority: ({ jobId }, signal) =>
+      run(['qstat', '-xml', '-j', jobId], signal).then(
+        (xml) => parseQstatJob(xml, jobId)?.priority,
+        () => undefined,
+      ),
     async isWanted(key, signal) {
       try {
         return parseQstatJob(await run(['qstat', '-xml', '-j', key.jobId], signal), key.jobId) !== undefined;

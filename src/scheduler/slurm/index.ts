@@ -126,6 +126,11 @@ export function createSlurm(options: SlurmOptions): Scheduler {
     ambiguousSignals: AMBIGUOUS_SIGNALS,
     meaning: (request, number, signal) => meaning(request, number, here, signal, run),
     beginAgain: (key, signal) => beginAgain(key, here, signal, run),
+    priority: (key, signal) =>
+      askJob(key, here, signal, run).then(
+        (record) => record?.priority,
+        () => undefined,
+      ),
     async isWanted(key, signal) {
       try {
         const record = await askJob(key, here, signal, run);

@@ -9,6 +9,7 @@ export interface JobRecord {
   readonly reason: string;
   readonly restarts: number;
   readonly requeueable: boolean;
+  readonly priority: number | undefined;
   /** Of this run, in milliseconds; undefined: none. What it was suspended does not count as run. */
   readonly limitMs: number | undefined;
   readonly ranMs: number | undefined;
@@ -49,6 +50,7 @@ export function parseJobRecord(text: string, jobId: string, here: readonly strin
     reason: field('Reason') ?? '',
     restarts: Number(field('Restarts') ?? 0),
     requeueable: field('Requeue') === '1' && field('BatchFlag') === '1',
+    priority: positive(Number(field('Priority') ?? 0)),
     limitMs: duration(field('TimeLimit')),
     ranMs: duration(field('RunTime')),
     preempted: !['None', undefined].includes(field('PreemptTime')),

@@ -22,6 +22,7 @@ function lender(bytes: number | undefined, jobs: readonly Job[]): Node {
     jobs.filter(({ isAdmitted }) => isAdmitted).reduce((sum, { sizes }) => sum + (sizes.memoryBytes ?? 0), 0);
   return {
     config: { pressure: { scavenge: ['scavenge'] } },
+    giveBack: { whyNoCpus: undefined },
     jobs: { all: () => jobs },
     get lendableBytes() {
       return bytes === undefined ? undefined : bytes - granted();

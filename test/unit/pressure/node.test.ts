@@ -5,6 +5,7 @@ import { type JobLoad, type NodeLoad, nodeReport } from '../../../src/pressure/n
 const GiB = 1024 ** 3;
 const usage = {
   ...{ residentBytes: 8 * GiB, cpus: 2, cpuDemand: 2, riseBytes: 0, growthBytes: 0 },
+  ...{ growthNowBytesPerSecond: 0, cpuDemandNow: 2 },
   ...{ isSettled: true, stalls: undefined },
 };
 const owner: JobLoad = { reservedBytes: 64 * GiB, reservedCpus: 8, isBorrower: false, isSteady: true, usage };

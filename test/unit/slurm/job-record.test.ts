@@ -17,6 +17,7 @@ describe('parseJobRecord', () => {
       limitMs: undefined,
       ranMs: 2000,
       preempted: false,
+      priority: 4294901727,
       heterogeneous: false,
       jobName: 'my job name',
       nodes: ['n1'],
