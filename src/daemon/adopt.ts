@@ -12,6 +12,7 @@ import { releaseStale } from '../vm/network/addresses.ts';
 import { installAntiSpoof } from '../vm/network/anti-spoof.ts';
 import { qemuProcess } from '../vm/qemu-process.ts';
 import { removeScratch } from '../vm/scratch.ts';
+import { accountFor } from './accounting/end-of-run.ts';
 import { identityOf } from './identity.ts';
 import { Job } from './job.ts';
 import type { Checkpoints } from './moving/checkpoints.ts';
@@ -170,6 +171,7 @@ export async function endOrphans(node: Node): Promise<void> {
       .catch(() => undefined);
     if (running !== false) continue;
     job.log.warn('the scheduler does not know this job on this node any more: ending its machine');
+    await accountFor(node, job, { requeued: false });
     await job.dispatch({ type: 'orphaned' }).catch((error: unknown) => job.log.error(messageOf(error)));
   }
 }

@@ -1,5 +1,5 @@
 import type { Generation } from '../checkpoint/generation.ts';
-import type { GuestPressure } from '../guest/protocol/machine-documents.ts';
+import type { GuestJobUsage, GuestPressure } from '../guest/protocol/machine-documents.ts';
 import {
   INITIAL_STATE,
   type JobEvent,
@@ -87,7 +87,19 @@ export class Job {
   /** The checkpoint that is this job's machine as it stands still: nothing of it may run before that is withdrawn. */
   stored: Generation | undefined;
   /** What the agent last said. */
-  report: { readonly sample: GuestSample; readonly steps: GuestPressure['sessions'] } | undefined;
+  report:
+    | {
+        readonly sample: GuestSample;
+        readonly steps: GuestPressure['sessions'];
+        readonly used: GuestJobUsage | undefined;
+      }
+    | undefined;
+  /** CPU time of its QEMU, in milliseconds, and of those that its machine was before. */
+  hostCpu: { readonly startTicks: string | undefined; readonly beforeMs: number; readonly nowMs: number };
+  /** The end of this run was noted. */
+  isAccounted = false;
+  /** A limit on its CPU time was reached, and its steps were told. */
+  cpuLimitSeen: 'soft' | 'hard' | undefined;
   #state: JobState = INITIAL_STATE;
   #leaving = new AbortController();
   readonly #execute: Execute;
@@ -110,6 +122,7 @@ export class Job {
     this.identity = options.identity;
     this.#execute = options.execute;
     this.log = options.log.child({ job: formatKey(this.key), incarnation: options.facts.incarnation });
+    this.hostCpu = { startTicks: undefined, beforeMs: options.facts.hostCpuBeforeMs ?? 0, nowMs: 0 };
     const { cpus, memoryBytes } = options.facts.request;
     this.sizes = {
       cpus,
@@ -145,6 +158,7 @@ export class Job {
       scratchBytes: request.scratchBytes,
       vm: request.vm,
       devices: undefined,
+      cpuLimits: request.cpuLimits,
     };
   }
 

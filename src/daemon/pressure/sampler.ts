@@ -20,6 +20,7 @@ export class Sampler {
   readonly #host = new History<HostSample>(HOST_SAMPLES);
   #timer: NodeJS.Timeout | undefined;
   #view: NodeView | undefined;
+  readonly #cost = { samples: 0, ms: 0 };
 
   constructor(node: Node, look: (view: NodeView) => void) {
     this.#node = node;
@@ -41,6 +42,7 @@ export class Sampler {
 
   #take(): void {
     const atMs = performance.now();
+    this.#cost.samples += 1;
     const jobs = this.#node.jobs.all();
     const present = new Set(jobs);
     for (const job of this.#watched.keys()) if (!present.has(job)) this.#watched.delete(job);
@@ -52,6 +54,7 @@ export class Sampler {
     const host = this.#lookAtHost(atMs);
     this.#view = this.#judge(atMs, host);
     this.#look(this.#view);
+    this.#cost.ms += performance.now() - atMs;
   }
 
   #lookAtHost(atMs: number): HostView | undefined {
@@ -86,7 +89,13 @@ export class Sampler {
       stalls: host?.stalls,
       jobs: jobs.map(({ job, usage }): JobLoad => ({ ...reservationOf(this.#node, job), usage })),
     };
-    return { atMs, report: nodeReport(load, health.reason === undefined), host, jobs };
+    return {
+      atMs,
+      report: nodeReport(load, health.reason === undefined),
+      host,
+      jobs,
+      cost: { ...this.#cost },
+    };
   }
 }
 

@@ -12,6 +12,8 @@ export interface NodeView {
   readonly report: NodeReport;
   readonly host: HostView | undefined;
   readonly jobs: readonly JobView[];
+  /** Looks so far, and the time that they took before this one. */
+  readonly cost: { readonly samples: number; readonly ms: number };
 }
 
 export interface HostView {

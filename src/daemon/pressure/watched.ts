@@ -2,6 +2,7 @@ import { History } from '../../pressure/history.ts';
 import { type MachineUsage, machineUsage } from '../../pressure/machine.ts';
 import type { MachineSample } from '../../pressure/sample.ts';
 import { type QemuProcess, qemuProcess } from '../../vm/qemu-process.ts';
+import { noteHostCpu } from '../accounting/tally.ts';
 import type { Job } from '../job.ts';
 import { readProcess } from './read-proc.ts';
 
@@ -21,9 +22,12 @@ export class Watched {
 
   /** Takes a sample, if there is a QEMU to look at. */
   look(atMs: number): void {
-    const process = this.#qemu && readProcess(this.#qemu);
-    if (process) this.#history.add({ atMs, ...process, guest: this.job.report?.sample });
-    else this.#search();
+    const qemu = this.#qemu;
+    const process = qemu && readProcess(qemu);
+    if (process) {
+      noteHostCpu(this.job, qemu, process.cpuMs);
+      this.#history.add({ atMs, ...process, guest: this.job.report?.sample });
+    } else this.#search();
   }
 
   usage(giveBackMs: number): MachineUsage | undefined {

@@ -202,7 +202,8 @@ export function parsePressure(document: Buffer): GuestPressure {
 function readJobUsage(value: Buffer): GuestJobUsage {
   const [userMicroseconds, systemMicroseconds, memoryBytes, memoryPeakBytes, heldBytes, heldPeakBytes] =
     readU64s(value, 6, 'JOB_STAT').map((number) => {
-      if (number > BigInt(Number.MAX_SAFE_INTEGER)) throw new ProtocolError(`JOB_STAT: ${number} is too large`);
+      if (number > BigInt(Number.MAX_SAFE_INTEGER))
+        throw new ProtocolError(`JOB_STAT: ${number} is too large`);
       return Number(number);
     }) as [number, number, number, number, number, number];
   return { userMicroseconds, systemMicroseconds, memoryBytes, memoryPeakBytes, heldBytes, heldPeakBytes };

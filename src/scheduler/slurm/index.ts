@@ -3,6 +3,7 @@ import { hostname } from 'node:os';
 import { formatKey, type JobKey } from '../../model/job.ts';
 import { writeRefusal } from '../refusal.ts';
 import type { Scheduler } from '../scheduler.ts';
+import { askMemory } from './ask-memory.ts';
 import { isForBatchShell } from './batch-signals.ts';
 import { beginAgain } from './begin-again.ts';
 import { createRunCommand, type RunCommand, SlurmRefused } from './commands.ts';
@@ -18,6 +19,7 @@ import { readProlog } from './read-prolog.ts';
 import { readStep } from './read-step.ts';
 import { refuse } from './refuse.ts';
 import { SLURM_COMMANDS, slurmRelayRule } from './relay.ts';
+import { reportUsage } from './report-usage.ts';
 import { requeue } from './requeue.ts';
 import { StepdWords } from './stepd-words.ts';
 
@@ -35,6 +37,8 @@ export interface SlurmOptions {
   /** NodeName of this host (default: host name without domain). */
   readonly node?: string;
   readonly run?: RunCommand;
+  /** Told of each command that is run. */
+  readonly called?: (program: string) => void;
 }
 
 /** States of a job that is, or may still be, on its nodes. */
@@ -48,7 +52,11 @@ const MAX_REMEMBERED = 10_000;
 /** Slurm behind the Scheduler interface. */
 export function createSlurm(options: SlurmOptions): Scheduler {
   const node = options.node ?? (hostname().split('.')[0] as string);
-  const run = options.run ?? createRunCommand(options.binDir, options.environment);
+  const command = options.run ?? createRunCommand(options.binDir, options.environment);
+  const run: RunCommand = (argv, signal) => {
+    options.called?.(argv[0] as string);
+    return command(argv, signal);
+  };
   const runDir = options.runDir ?? '/run/caddis';
   const words = new StepdWords(node, run);
   const slack = new SlackPublisher(node, run, options.publishIntervalMs ?? 60_000);
@@ -90,6 +98,9 @@ export function createSlurm(options: SlurmOptions): Scheduler {
         () => 'failing',
       );
     },
+    reportUsage: (ended, key, signal) => reportUsage(ended, key, run, signal),
+    askMemory,
+    askCpus: (cpus) => `-c ${cpus}`,
     async isRunning(key, signal) {
       try {
         const record = await askJob(key, node, signal, run);
