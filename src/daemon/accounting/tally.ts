@@ -2,7 +2,7 @@ import { NO_USAGE } from '../../jobs/usage.ts';
 import type { Usage } from '../../model/usage.ts';
 import { qemuProcess } from '../../vm/qemu-process.ts';
 import type { Job } from '../job.ts';
-import { readProcess } from '../pressure/read-proc.ts';
+import { WatchedProcess } from '../pressure/read-proc.ts';
 
 /** What a job's machine used so far, on all nodes: the guest's counters go with it, QEMU's are added up. */
 export function usageOf(job: Job): Usage {
@@ -39,6 +39,9 @@ export function noteHostCpu(job: Job, qemu: { readonly startTicks: string }, cpu
 /** The last look, before QEMU ends. */
 export async function lookAtHostCpu(job: Job): Promise<void> {
   const qemu = await qemuProcess(job.machine);
-  const seen = qemu && readProcess(qemu);
-  if (qemu && seen) noteHostCpu(job, qemu, seen.cpuMs);
+  if (!qemu) return;
+  const process = new WatchedProcess(qemu);
+  const seen = process.read();
+  process.close();
+  if (seen) noteHostCpu(job, qemu, seen.cpuMs);
 }

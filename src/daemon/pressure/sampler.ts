@@ -4,7 +4,7 @@ import { stallShares } from '../../pressure/psi.ts';
 import type { HostSample } from '../../pressure/sample.ts';
 import type { Job } from '../job.ts';
 import type { Node } from '../node.ts';
-import { readHost } from './read-proc.ts';
+import { WatchedHost } from './read-proc.ts';
 import type { HostView, NodeView } from './view.ts';
 import { Watched } from './watched.ts';
 
@@ -18,6 +18,7 @@ export class Sampler {
   readonly #look: (view: NodeView) => void;
   readonly #watched = new Map<Job, Watched>();
   readonly #host = new History<HostSample>(HOST_SAMPLES);
+  readonly #hostFiles = new WatchedHost();
   #timer: NodeJS.Timeout | undefined;
   #view: NodeView | undefined;
   readonly #cost = { samples: 0, ms: 0 };
@@ -38,6 +39,8 @@ export class Sampler {
 
   stop(): void {
     clearInterval(this.#timer);
+    this.#hostFiles.close();
+    for (const watched of this.#watched.values()) watched.close();
   }
 
   #take(): void {
@@ -45,7 +48,11 @@ export class Sampler {
     this.#cost.samples += 1;
     const jobs = this.#node.jobs.all();
     const present = new Set(jobs);
-    for (const job of this.#watched.keys()) if (!present.has(job)) this.#watched.delete(job);
+    for (const [job, watched] of this.#watched) {
+      if (present.has(job)) continue;
+      watched.close();
+      this.#watched.delete(job);
+    }
     for (const job of jobs) {
       const watched = this.#watched.get(job) ?? new Watched(job);
       this.#watched.set(job, watched);
@@ -58,7 +65,7 @@ export class Sampler {
   }
 
   #lookAtHost(atMs: number): HostView | undefined {
-    const sample = readHost(atMs);
+    const sample = this.#hostFiles.read(atMs);
     if (!sample) return undefined;
     this.#host.add(sample);
     const before = this.#host.all()[0] as HostSample;
