@@ -1,5 +1,6 @@
 import { constants } from 'node:fs';
 import { access, stat, statfs } from 'node:fs/promises';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 
 import { execa } from 'execa';
@@ -11,17 +12,16 @@ import { ImageStore } from '../guest/image/store.ts';
 import { Libvirt } from '../libvirt/index.ts';
 import { messageOf } from '../model/errors.ts';
 import { formatBytes } from '../model/units.ts';
+import type { Finding } from '../scheduler/doctor-finding.ts';
+import { createRunCommand as runGridEngine } from '../scheduler/gridengine/commands.ts';
+import { examineGridEngine } from '../scheduler/gridengine/doctor.ts';
+import { createRunCommand as runSlurm } from '../scheduler/slurm/commands.ts';
+import { examineSlurm } from '../scheduler/slurm/doctor.ts';
 import { guestMounts } from '../vm/host-mounts.ts';
 import { askDaemon } from './hook.ts';
 import { table } from './table.ts';
 
-/** `warn`: it works, but not as well as it could. */
-type Verdict = 'ok' | 'warn' | 'fail';
-interface Finding {
-  readonly check: string;
-  readonly verdict: Verdict;
-  readonly found: string;
-}
+const ASK_MS = 10_000;
 
 export const doctorCommand: CommandModule<object, { json: boolean; config: string }> = {
   command: 'doctor',
@@ -56,11 +56,33 @@ async function examine(config: Config): Promise<Finding[]> {
     ['scratch', scratchHasRoom],
     ['storage', networkMounts],
   ];
-  return Promise.all(
-    checks.map(async ([check, look]) => ({
-      check,
-      ...(await look(config).catch((error: unknown) => fail(messageOf(error)))),
-    })),
+  const [parts, schedulers] = await Promise.all([
+    Promise.all(
+      checks.map(async ([check, look]) => ({
+        check,
+        ...(await look(config).catch((error: unknown) => fail(messageOf(error)))),
+      })),
+    ),
+    Promise.all([slurm(config), gridEngine(config)]),
+  ]);
+  return [...parts, ...schedulers.flat()];
+}
+
+/** A controller that is away is the site's matter, not this node's. */
+async function slurm({ slurm: { enabled, bin_dir: binDir, environment } }: Config): Promise<Finding[]> {
+  if (!enabled) return [];
+  return examineSlurm(runSlurm(binDir, environment), AbortSignal.timeout(ASK_MS)).catch((error: unknown) => [
+    { check: 'slurm', ...warn(messageOf(error)) },
+  ]);
+}
+
+async function gridEngine({
+  gridengine: { enabled, bin_dir: binDir, environment },
+}: Config): Promise<Finding[]> {
+  if (!enabled) return [];
+  const host = hostname().split('.')[0] as string;
+  return examineGridEngine(host, runGridEngine(binDir, environment), AbortSignal.timeout(ASK_MS)).catch(
+    (error: unknown) => [{ check: 'gridengine', ...warn(messageOf(error)) }],
   );
 }
 

@@ -4,6 +4,7 @@ import { formatKey } from '../../model/job.ts';
 import type { Share } from '../../model/node-report.ts';
 import type { CostTop, JobTop, NodeTop, ShareTop, StallsTop } from '../../model/top.ts';
 import { clamp01, type Stalls } from '../../pressure/psi.ts';
+import { usageOf } from '../accounting/tally.ts';
 import type { Node } from '../node.ts';
 import type { JobView, NodeView } from '../pressure/view.ts';
 
@@ -50,6 +51,7 @@ function jobTop({ job, usage, guest, steps }: JobView, baseMemoryBytes: number):
   const limit = job.sizes.memoryBytes ?? baseMemoryBytes;
   // A machine has a little more than its job asked for.
   const said = job.report?.used;
+  const total = usageOf(job);
   const used = guest && Math.max(limit - guest.availableBytes, 0);
   return {
     job: formatKey(job.key),
@@ -66,8 +68,8 @@ function jobTop({ job, usage, guest, steps }: JobView, baseMemoryBytes: number):
     tasks_runnable: guest?.runnableTasks ?? null,
     stalls: stallsTop(usage?.stalls),
     oom_kills: guest?.oomKills ?? 0,
-    cpu_seconds: said ? rounded((said.userMicroseconds + said.systemMicroseconds) / 1e6) : null,
-    host_cpu_seconds: rounded((job.hostCpu.beforeMs + job.hostCpu.nowMs) / 1000),
+    cpu_seconds: said ? rounded((total.userMs + total.systemMs) / 1000) : null,
+    host_cpu_seconds: rounded(total.hostCpuMs / 1000),
     memory_available_bytes: guest?.availableBytes ?? null,
     memory_held_peak_bytes: said?.heldPeakBytes ?? null,
     memory_peak_bytes: said?.memoryPeakBytes ?? null,
