@@ -24,7 +24,9 @@ export async function accountFor(node: Node, job: Job, { requeued }: { requeued:
     .catch((error: unknown) =>
       job.log.warn(`its scheduler counts only the idle client of its machine: ${messageOf(error)}`),
     );
-  if (requeued || LEFT.has(phase)) return;
+  // A machine that was lost: its job was put back where that can be.
+  const startsAgain = requeued || (job.state.lost !== undefined && job.request.requeueable);
+  if (startsAgain || LEFT.has(phase)) return;
   await node.accounts
     .ended(job.key, endedJob(job, node.config.vm.base_memory))
     .catch((error: unknown) => job.log.warn(`what it used is not noted: ${messageOf(error)}`));

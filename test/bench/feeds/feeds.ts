@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 import { execa } from 'execa';
 
+import { askNodeGres } from '../../../src/scheduler/slurm/node-gres.ts';
 import { CHECK_INTERVALS } from '../../../src/scheduler/slurm/slack-policy.ts';
 import { on } from '../../lab/process.ts';
 import { type Bench, type Figures, onLab } from '../bench.ts';
@@ -23,6 +24,8 @@ const QUERY_EVERY_MS = 150;
 /** Blocks of all kinds take turns: other work on this machine meets them alike. */
 const BLOCKS = 5;
 const FEED_EVERY_MS = 100;
+/** Processes that ask at a time: this machine has few CPUs. */
+const ASKING_MOST = 4;
 
 interface Rate {
   readonly updates: number;
@@ -36,7 +39,7 @@ const KINDS: Readonly<Record<'without' | 'with', Rate>> = {
 
 /**
  * What the feeds of many nodes cost the users of a slurmctld: squeue's time to list a thousand jobs, with and without what nodes at rest send: updates of slack and comment, and the question
- * whether slurmctld still knows. They go through one scontrol: on a cluster each node starts its own, and that cost is not slurmctld's.
+ * whether slurmctld still knows.
  */
 export const feeds: Bench = async ({ runs, say }) =>
   onLab(say, async (lab) => {
@@ -58,7 +61,7 @@ export const feeds: Bench = async ({ runs, say }) =>
       for (let block = 0; block < (runs ?? BLOCKS); block++)
         for (const kind of ['without', 'with'] as const) {
           const begun = performance.now();
-          const feed = startFeed(command('scontrol'), KINDS[kind]);
+          const feed = startFeed(command, KINDS[kind]);
           times[kind].push(...(await squeues(command('squeue', '-r', '-h'))));
           await feed.stop();
           if (kind === 'with') seconds += (performance.now() - begun) / 1000;
@@ -73,6 +76,7 @@ export const feeds: Bench = async ({ runs, say }) =>
         updates_per_s: rounded((grown.REQUEST_UPDATE_NODE ?? 0) / seconds),
         wanted_updates_per_s: rounded((NODES * UPDATES_PER_NODE_AND_MINUTE) / 60),
         checks_per_s: rounded((grown.REQUEST_NODE_INFO_SINGLE ?? 0) / seconds),
+        requests_for_all_nodes: grown.REQUEST_NODE_INFO ?? 0,
         wanted_checks_per_s: rounded((NODES * CHECKS_PER_NODE_AND_MINUTE) / 60),
         squeue_without: figuresOf(times.without),
         squeue_with: figuresOf(times.with),
@@ -85,24 +89,36 @@ export const feeds: Bench = async ({ runs, say }) =>
     }
   });
 
-/** Sends commands at these rates (each node and minute) until it is stopped. */
-function startFeed(command: readonly string[], { updates, checks }: Rate): { stop(): Promise<void> } {
-  const [file, ...args] = command;
-  const child = spawn(file as string, args, { stdio: ['pipe', 'ignore', 'ignore'] });
-  const ended = once(child, 'exit');
+/**
+ * Sends at these rates (each node and minute) until it is stopped: updates through one scontrol, since on a cluster each node starts its own and that cost is not slurmctld's; questions
+ * by a sinfo each, which has no other way.
+ */
+function startFeed(
+  command: (...argv: string[]) => readonly string[],
+  { updates, checks }: Rate,
+): { stop(): Promise<void> } {
+  const [file, ...args] = command('scontrol');
+  const scontrol = spawn(file as string, args, { stdio: ['pipe', 'ignore', 'ignore'] });
+  const ended = once(scontrol, 'exit');
+  const asking = new Set<Promise<unknown>>();
   const perTurn = (rate: number) => (NODES * rate * FEED_EVERY_MS) / 60_000;
   const owed = { updates: 0, checks: 0 };
   const timer = setInterval(() => {
     owed.updates += perTurn(updates);
     owed.checks += perTurn(checks);
-    for (; owed.updates >= 1; owed.updates--) child.stdin?.write(`${update(anyNode())}\n`);
-    for (; owed.checks >= 1; owed.checks--) child.stdin?.write(`show node ${anyNode()}\n`);
+    for (; owed.updates >= 1; owed.updates--) scontrol.stdin?.write(`${update(anyNode())}\n`);
+    for (; owed.checks >= 1 && asking.size < ASKING_MOST; owed.checks--) {
+      const [program, ...words] = command(...askNodeGres(anyNode()));
+      const question = execa(program as string, words, { stdin: 'ignore', reject: false });
+      asking.add(question);
+      void question.finally(() => asking.delete(question));
+    }
   }, FEED_EVERY_MS);
   return {
     async stop() {
       clearInterval(timer);
-      child.stdin?.end('exit\n');
-      await ended;
+      scontrol.stdin?.end('exit\n');
+      await Promise.all([ended, ...asking]);
     },
   };
 }
