@@ -11,13 +11,15 @@ import type { Config } from '../config/schema.ts';
 import { ImageStore } from '../guest/image/store.ts';
 import { Libvirt } from '../libvirt/index.ts';
 import { messageOf } from '../model/errors.ts';
+import type { Finding } from '../model/finding.ts';
 import { formatBytes } from '../model/units.ts';
-import type { Finding } from '../scheduler/doctor-finding.ts';
 import { createRunCommand as runGridEngine } from '../scheduler/gridengine/commands.ts';
 import { examineGridEngine } from '../scheduler/gridengine/doctor.ts';
 import { createRunCommand as runSlurm } from '../scheduler/slurm/commands.ts';
 import { examineSlurm } from '../scheduler/slurm/doctor.ts';
 import { guestMounts } from '../vm/host-mounts.ts';
+import { stagingHasRoom, storeClock, storeHasRoom, storeWorks } from './doctor-store.ts';
+import { fail, ok, warn } from './finding.ts';
 import { askDaemon } from './hook.ts';
 import { table } from './table.ts';
 
@@ -55,6 +57,10 @@ async function examine(config: Config): Promise<Finding[]> {
     ['spoofing filter', filterWorks],
     ['scratch', scratchHasRoom],
     ['storage', networkMounts],
+    ['store', storeWorks],
+    ['store room', storeHasRoom],
+    ['store clock', storeClock],
+    ['staging', stagingHasRoom],
   ];
   const [parts, schedulers] = await Promise.all([
     Promise.all(
@@ -85,10 +91,6 @@ async function gridEngine({
     (error: unknown) => [{ check: 'gridengine', ...warn(messageOf(error)) }],
   );
 }
-
-const ok = (found: string) => ({ verdict: 'ok', found }) as const;
-const warn = (found: string) => ({ verdict: 'warn', found }) as const;
-const fail = (found: string) => ({ verdict: 'fail', found }) as const;
 
 async function daemonAnswers() {
   const { health, acceleration, acceleration_reason: why } = JSON.parse(await askDaemon('status'));

@@ -1,4 +1,4 @@
-import type { Finding } from '../doctor-finding.ts';
+import type { Finding } from '../../model/finding.ts';
 import type { RunCommand } from './commands.ts';
 
 /** What of a site's Grid Engine works with machines, and which of its tools look at the idle client of one. Throws what qconf says. */

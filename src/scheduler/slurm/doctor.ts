@@ -1,4 +1,4 @@
-import type { Finding } from '../doctor-finding.ts';
+import type { Finding } from '../../model/finding.ts';
 import type { RunCommand } from './commands.ts';
 import { knowsSlack } from './node-gres.ts';
 

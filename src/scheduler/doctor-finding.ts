@@ -1,6 +1,0 @@
-/** What `caddis doctor` says of one thing. `warn`: it works, but not as well as it could. */
-export interface Finding {
-  readonly check: string;
-  readonly verdict: 'ok' | 'warn' | 'fail';
-  readonly found: string;
-}
