@@ -19,7 +19,7 @@ export function findings(config: string): Finding[] {
     {
       check: 'slurm accounting',
       verdict: 'warn',
-      found: `${wrong}, and so do programs that end jobs because they look idle: let them read AdminComment or the metrics; users ask "caddis advise"`,
+      found: `${wrong}; programs that end jobs because they look idle see an idle client too: let them read the metrics; users ask "caddis advise"`,
     },
     hasDatabase
       ? { check: 'slurm usage', verdict: 'ok', found: 'true usage goes into AdminComment, by slurmdbd' }
