@@ -58,7 +58,7 @@ export async function grow(
     const plug = Math.min(memoryToPlug(memoryBytes, now), mostPlugged);
     const growing = plug > job.sizes.pluggedBytes;
     if (growing) {
-      await admitMemory(plug - job.sizes.pluggedBytes, context.config.vm.reserve_memory);
+      await admit(context, job, plug - job.sizes.pluggedBytes);
       await hypervisor.requestMemory(domain, plug);
     }
     if (!growing && attempt > 0) break;
@@ -189,4 +189,10 @@ export function noteMemory(job: Job, said: SetupResult): void {
 /** Bytes that the machine has for its job: what the job uses at this moment is its own and does not count as missing. */
 export function offered(job: Pick<Job, 'sizes'>): number {
   return (job.sizes.totalBytes ?? 0) - job.sizes.idleLossBytes;
+}
+
+/** Throws NotEnoughMemory. What borrowers hold is an owner's when it wants it, so that it is never refused for them; to a borrower it is taken. */
+export function admit({ config, heldByBorrowers }: NodeContext, job: Job, bytes: number): Promise<void> {
+  const returnable = config.pressure.scavenge.includes(job.facts.request.queue) ? 0 : heldByBorrowers();
+  return admitMemory(bytes, config.vm.reserve_memory, returnable);
 }

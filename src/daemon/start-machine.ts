@@ -5,7 +5,7 @@ import type { Config } from '../config/schema.ts';
 import type { SetupDocument } from '../guest/protocol/machine-documents.ts';
 import { CaddisError, isNodeUnfit, messageOf, NodeUnfit } from '../model/errors.ts';
 import { MiB } from '../model/units.ts';
-import { admitMemory, type NodeCapacity, QEMU_OVERHEAD_BYTES } from '../vm/capacity.ts';
+import { type NodeCapacity, QEMU_OVERHEAD_BYTES } from '../vm/capacity.ts';
 import { type GuestMount, guestMounts, withAddress } from '../vm/host-mounts.ts';
 import { type Hypervisor, unfit } from '../vm/hypervisor.ts';
 import { metadataXml } from '../vm/metadata.ts';
@@ -17,7 +17,7 @@ import { createScratch } from '../vm/scratch.ts';
 import { type Acceleration, type BaseShape, domainXml } from '../vm/shape.ts';
 import type { Guest } from './guest.ts';
 import type { Job } from './job.ts';
-import { GROW_TIMEOUT_MS, grow, noteMemory } from './machine-size.ts';
+import { admit, GROW_TIMEOUT_MS, grow, noteMemory } from './machine-size.ts';
 import type { Checkpoints } from './moving/checkpoints.ts';
 import { createPlaces, recordQemu } from './places.ts';
 
@@ -33,6 +33,8 @@ export interface NodeContext {
   readonly qemuOwner: { readonly uid: number; readonly gid: number };
   /** Undefined: the site has no store. */
   readonly checkpoints: Checkpoints | undefined;
+  /** Bytes that are lent to jobs, and resident. */
+  readonly heldByBorrowers: () => number;
 }
 
 /** Serial of the scratch disk, by which the guest finds it. */
@@ -54,9 +56,9 @@ export async function startMachine(context: NodeContext, job: Job, signal: Abort
   const { request } = job.facts;
   const lap = stopwatch(job.startMs);
   const overhead = QEMU_OVERHEAD_BYTES[context.acceleration];
-  await admitMemory((request.memoryBytes ?? config.vm.base_memory) + overhead, config.vm.reserve_memory);
+  await admit(context, job, (request.memoryBytes ?? config.vm.base_memory) + overhead);
   // Beside the boot: what the controller knows is needed only when the devices are plugged in.
-  const completed = ask(job, signal);
+  const completed = askOnce(job, signal);
   await createPlaces(job.places, context.qemuOwner);
   const [, mounts] = await Promise.all([takeNetwork(context, job), guestMounts(config.storage)]);
   lap('prepare');
@@ -97,6 +99,12 @@ export async function startMachine(context: NodeContext, job: Job, signal: Abort
   lap('setup');
   await grow(context, job, { cpus: job.sizes.cpus, memoryBytes: job.sizes.memoryBytes }, signal);
   lap('grow');
+}
+
+/** For each start, whoever needs the answer first. */
+export function askOnce(job: Job, signal: AbortSignal): Promise<void> {
+  job.asked ??= ask(job, signal);
+  return job.asked;
 }
 
 /**

@@ -10,7 +10,7 @@ export interface RoomLoad extends Pick<NodeLoad, 'memory' | 'cpus' | 'idleCpus'>
 /**
  * What a job may be grown by without taking from anybody what was promised: memory that no job has reserved, and what settled jobs leave idle, less what they may grow by
  * before it could be had back and what was lent; and never more than the host has when all who are about to take theirs have done so. A job that runs in what others have
- * reserved gets of the second alone. CPUs: what others would not run on; below 0, what they want back.
+ * reserved gets of the second alone, unless the site lends the first as well. CPUs: what others would not run on; below 0, what they want back.
  */
 export function growthRoom(load: RoomLoad): Size {
   return { memoryBytes: memoryRoom(load), cpus: cpuRoom(load) };
@@ -36,13 +36,8 @@ function memoryRoom({ memory, others, self }: RoomLoad): number {
   const about = sum(all, (job) =>
     job !== self && !job.isBorrower && isSettled(job) ? rise(job) : idle(job),
   );
-  return Math.max(
-    Math.min(
-      (self.isBorrower ? 0 : Math.max(unreserved, 0)) + Math.max(lendable, 0),
-      memory.availableBytes - memory.keptBytes - about,
-    ),
-    0,
-  );
+  const free = self.isBorrower && !memory.lendsUnreserved ? 0 : Math.max(unreserved, 0);
+  return Math.max(Math.min(free + lendable, memory.availableBytes - memory.keptBytes - about), 0);
 }
 
 function cpuRoom({ cpus, idleCpus, others, self }: RoomLoad): number {

@@ -177,6 +177,7 @@ export class Growth {
         availableBytes: view.host.sample.availableBytes,
         keptBytes: config.vm.reserve_memory,
         capacityBytes: context.capacity.memoryBytes,
+        lendsUnreserved: config.pressure.lend_unreserved,
       },
       cpus: context.capacity.cpus,
       idleCpus: view.host?.idleCpus ?? 0,

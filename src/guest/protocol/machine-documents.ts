@@ -74,7 +74,7 @@ export interface SetupResult {
 }
 
 /** How a job stands to its limits. Undefined limits: none. */
-interface JobUse {
+interface JobWalls {
   /** What the kernel cannot take back from it. */
   readonly heldBytes: number;
   readonly wallBytes: number | undefined;
@@ -90,7 +90,7 @@ export interface GuestPressure {
   readonly loadAverage: string | undefined;
   readonly oomKills: number;
   /** Of all sessions together; undefined: an older agent. */
-  readonly job: JobUse | undefined;
+  readonly walls: JobWalls | undefined;
   /** Why the job's processes stand still: the lease ran out, the host asked for it, or both. */
   readonly frozen: { readonly byLease: boolean; readonly byPause: boolean };
   readonly sessions: readonly {
@@ -99,6 +99,20 @@ export interface GuestPressure {
     readonly memoryBytes: bigint;
     readonly memoryPeakBytes: bigint;
   }[];
+  /** All steps together, also those that have ended; undefined: an agent that does not tell. */
+  readonly job: GuestJobUsage | undefined;
+}
+
+/** Since the machine was made, on whatever node. */
+export interface GuestJobUsage {
+  readonly userMicroseconds: number;
+  readonly systemMicroseconds: number;
+  /** Page cache and all. */
+  readonly memoryBytes: number;
+  readonly memoryPeakBytes: number;
+  /** Without what the kernel would give back. */
+  readonly heldBytes: number;
+  readonly heldPeakBytes: number;
 }
 
 /** No limit, in a number of 64 bits. */
@@ -174,16 +188,18 @@ export function parsePressure(document: Buffer): GuestPressure {
   let loadAverage: string | undefined;
   let oomKills = 0;
   let frozen = 0;
-  let job: JobUse | undefined;
+  let walls: JobWalls | undefined;
+  let job: GuestJobUsage | undefined;
   let entries = 0;
   for (const { tag, value } of readTlv(document)) {
     count(++entries);
     if (tag === Tag.MemAvailable) memAvailableBytes = readNumber(value, 'MEM_AVAILABLE');
     else if (tag === Tag.MemTotal) memTotalBytes = readNumber(value, 'MEM_TOTAL');
+    else if (tag === Tag.JobStat) job = readJobUsage(value);
     else if (tag === Tag.Psi) psi.push(readText(value, 'PSI', 256));
     else if (tag === Tag.LoadAvg) loadAverage = readText(value, 'LOADAVG', 256).trim();
     else if (tag === Tag.OomKills) oomKills = readNumber(value, 'OOM_KILLS');
-    else if (tag === Tag.JobUse) job = jobUse(value);
+    else if (tag === Tag.JobUse) walls = jobWalls(value);
     else if (tag === Tag.Frozen) frozen = readNumber(value, 'FROZEN', 0xffff);
     else if (tag === Tag.SessionStat) {
       const [session, cpuMicroseconds, memoryBytes, memoryPeakBytes] = readU64s(value, 4, 'SESSION_STAT') as [
@@ -196,16 +212,26 @@ export function parsePressure(document: Buffer): GuestPressure {
     }
   }
   return {
-    ...{ memAvailableBytes, memTotalBytes, psi, loadAverage, oomKills, job, sessions },
+    ...{ memAvailableBytes, memTotalBytes, psi, loadAverage, oomKills, sessions, job, walls },
     frozen: { byLease: (frozen & 1) !== 0, byPause: (frozen & 2) !== 0 },
   };
 }
 
-function jobUse(value: Buffer): JobUse {
+function jobWalls(value: Buffer): JobWalls {
   const [held, wall, mark] = readU64s(value, 3, 'JOB_USE') as [bigint, bigint, bigint];
   // More than the largest safe number is as good as none.
   const limit = (bytes: bigint) => (bytes > BigInt(Number.MAX_SAFE_INTEGER) ? undefined : Number(bytes));
   return { heldBytes: limit(held) ?? 0, wallBytes: limit(wall), markBytes: limit(mark) };
+}
+
+function readJobUsage(value: Buffer): GuestJobUsage {
+  const [userMicroseconds, systemMicroseconds, memoryBytes, memoryPeakBytes, heldBytes, heldPeakBytes] =
+    readU64s(value, 6, 'JOB_STAT').map((number) => {
+      if (number > BigInt(Number.MAX_SAFE_INTEGER))
+        throw new ProtocolError(`JOB_STAT: ${number} is too large`);
+      return Number(number);
+    }) as [number, number, number, number, number, number];
+  return { userMicroseconds, systemMicroseconds, memoryBytes, memoryPeakBytes, heldBytes, heldPeakBytes };
 }
 
 function count(entries: number): void {

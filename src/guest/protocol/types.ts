@@ -111,6 +111,7 @@ export const Tag = {
   SessionStat: 66,
   OomKills: 67,
   Frozen: 68,
+  JobStat: 69,
   JobUse: 70,
 } as const;
 

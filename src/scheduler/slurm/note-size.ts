@@ -10,11 +10,11 @@ const OURS = /(?:^|\s+)caddis-grown:\S*/;
 export async function noteSize(
   { key }: JobRequest,
   size: MachineSize | undefined,
-  node: string,
+  here: readonly string[],
   signal: AbortSignal,
   run: RunCommand,
 ): Promise<void> {
-  const record = await askJob(key, node, signal, run);
+  const record = await askJob(key, here, signal, run);
   // Somebody's own text looks like the field: what is there cannot be told.
   if (!record || record.adminComment === undefined) return;
   const comment = adminCommentWith(

@@ -7,11 +7,11 @@ import { untilPending } from './until-pending.ts';
 export async function raiseMemory(
   key: JobKey,
   bytes: number,
-  node: string,
+  here: readonly string[],
   signal: AbortSignal,
   run: RunCommand,
 ): Promise<void> {
-  const { taskName } = await untilPending(key, node, signal, run);
+  const { taskName } = await untilPending(key, here, signal, run);
   const mib = Math.ceil(bytes / MiB);
   await run(['scontrol', 'update', `jobid=${taskName}`, `MinMemoryNode=${mib}`], signal);
 }

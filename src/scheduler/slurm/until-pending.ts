@@ -14,12 +14,12 @@ const SLOW_MS = 1_000;
 /** What slurmctld says of a task once it waits. Throws CaddisError when it will not, SchedulerUnavailable; waits until `signal` aborts. */
 export async function untilPending(
   key: JobKey,
-  node: string,
+  here: readonly string[],
   signal: AbortSignal,
   run: RunCommand,
 ): Promise<JobRecord> {
   for (let look = 0; ; look++) {
-    const record = await askJob(key, node, signal, run);
+    const record = await askJob(key, here, signal, run);
     if (record?.state === 'PENDING') return record;
     // Still on its node: requeued, and not let go yet.
     if (record === undefined || /^(COMPLETED|CANCELLED|FAILED|TIMEOUT)/.test(record.state))

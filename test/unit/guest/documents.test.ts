@@ -80,12 +80,12 @@ test('a guest that repeats entries without end is refused', () => {
 test('a report says what a job holds, and a limit that is none is none', () => {
   const none = 2n ** 64n - 1n;
   const document = new TlvWriter().u64(Tag.JobUse, 5n << 20n, 1n << 30n, none).finish();
-  expect(parsePressure(document).job).toEqual({
+  expect(parsePressure(document).walls).toEqual({
     heldBytes: 5 * 1024 ** 2,
     wallBytes: 1024 ** 3,
     markBytes: undefined,
   });
-  expect(parsePressure(Buffer.alloc(0)).job).toBeUndefined();
+  expect(parsePressure(Buffer.alloc(0)).walls).toBeUndefined();
 });
 
 test.each([

@@ -4,7 +4,7 @@ import { growthRoom } from '../../../src/pressure/growth-room.ts';
 import type { JobLoad } from '../../../src/pressure/node.ts';
 
 const GiB = 1024 ** 3;
-const memory = { availableBytes: 60 * GiB, keptBytes: GiB, capacityBytes: 64 * GiB };
+const memory = { availableBytes: 60 * GiB, keptBytes: GiB, capacityBytes: 64 * GiB, lendsUnreserved: false };
 
 function load(reservedGib: number, residentGib: number, more: Partial<JobLoad> = {}): JobLoad {
   return {
@@ -16,6 +16,8 @@ function load(reservedGib: number, residentGib: number, more: Partial<JobLoad> =
       residentBytes: residentGib * GiB,
       cpus: 1,
       cpuDemand: 1,
+      cpuDemandNow: 1,
+      growthNowBytesPerSecond: 0,
       riseBytes: 0,
       growthBytes: 0,
       isSettled: true,
@@ -54,6 +56,8 @@ describe('room for growth', () => {
     const self = load(4, 4, { isBorrower: true });
     expect(room(self, [load(16, 4)]).memoryBytes).toBe(8 * GiB);
     expect(room(self, []).memoryBytes).toBe(0);
+    const lends = { memory: { ...memory, lendsUnreserved: true } };
+    expect(room(self, [], lends).memoryBytes).toBe(60 * GiB - GiB);
   });
 
   it('in CPUs is what others would not run on, and less than nothing when they want it back', () => {

@@ -25,13 +25,13 @@ it('raises a request once the task waits, by the name of that very task', async 
     .replace('JobState=RUNNING', 'JobState=PENDING')
     .replace('JobId=38 ', 'JobId=38 ArrayJobId=30 ArrayTaskId=8 ');
   const { calls, run } = commands(running, pending);
-  await raiseMemory(key, 300 * MiB + 1, 'n1', signal, run);
+  await raiseMemory(key, 300 * MiB + 1, ['n1'], signal, run);
   expect(calls).toEqual(['scontrol update jobid=30_8 MinMemoryNode=301']);
 });
 
 it('raises nothing of a job that was cancelled on its way', async () => {
   const { calls, run } = commands(running, running.replace('JobState=RUNNING', 'JobState=CANCELLED'));
-  await expect(raiseMemory(key, MiB, 'n1', signal, run)).rejects.toThrow(/is CANCELLED/);
+  await expect(raiseMemory(key, MiB, ['n1'], signal, run)).rejects.toThrow(/is CANCELLED/);
   expect(calls).toEqual([]);
 });
 
@@ -44,11 +44,11 @@ it('notes a size beside what the site has written, and takes its own word back',
   const commented = running.replace(' StdErr=', ' AdminComment=of the site StdErr=');
   expect(commented).not.toBe(running);
   const { calls, run } = commands(commented);
-  await noteSize({ key } as never, { memoryBytes: 300 * MiB, cpus: 2 }, 'n1', signal, run);
+  await noteSize({ key } as never, { memoryBytes: 300 * MiB, cpus: 2 }, ['n1'], signal, run);
   expect(calls).toEqual([
     'scontrol update jobid=38 AdminComment=of the site caddis-grown:memory=300m,cpus=2',
   ]);
-  await noteSize({ key } as never, undefined, 'n1', signal, run);
+  await noteSize({ key } as never, undefined, ['n1'], signal, run);
   expect(calls).toHaveLength(1);
 });
 
@@ -57,6 +57,6 @@ it("leaves a comment alone that cannot be told from the user's own words", async
     .replace('JobName=my job name', 'JobName=x AdminComment=y')
     .replace(' StdErr=', ' AdminComment=of the site StdErr=');
   const { calls, run } = commands(text);
-  await noteSize({ key } as never, { memoryBytes: MiB, cpus: 2 }, 'n1', signal, run);
+  await noteSize({ key } as never, { memoryBytes: MiB, cpus: 2 }, ['n1'], signal, run);
   expect(calls).toEqual([]);
 });
