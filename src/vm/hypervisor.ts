@@ -82,9 +82,9 @@ export class Hypervisor {
   }
 
   /**
-   * Makes a machine whose memory was saved fit to be migrated: QEMU refuses that (7.2: "paused due to previous migration") until its vCPUs have been started again, and nothing else takes it
-   * out of that state. They run for some milliseconds: the caller must have cut it off before from everything that could hear of it, and must end it when this rejects, since it
-   * may run then.
+   * Makes a machine whose memory was saved fit to be migrated, or saved again: QEMU refuses that (7.2: "paused due to previous migration") until its vCPUs have been started, and
+   * nothing else takes it out of that state. They run for some milliseconds. Where what was saved is to serve as well, the caller must have cut the machine off from everything that could
+   * hear of it. When this rejects it may run.
    */
   async stir(domain: Domain): Promise<void> {
     await this.#libvirt.resume(domain, { timeoutMs: 5_000 });
@@ -249,6 +249,11 @@ export class Hypervisor {
   async close(): Promise<void> {
     await Promise.all([this.#libvirt.close(), this.#long.close()]);
   }
+}
+
+/** QEMU does not write the memory of a machine twice, unless it has run in between: `stir`. It says so in words alone. */
+export function isSavedBefore(error: unknown): boolean {
+  return isLibvirtError(error) && /paused due to previous migration/.test(error.message);
 }
 
 /** A failure of libvirt or QEMU while a machine is made, as the reason for which the job goes back. */

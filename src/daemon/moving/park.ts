@@ -30,8 +30,6 @@ export async function park(node: Node, job: Job): Promise<JobEvent | undefined> 
     // One that gave its memory back before is in the store alone.
     if (!checkpoints || seconds === 0 || job.savedAs === undefined || !job.resources.domain)
       return { type: 'park-over' };
-    job.resources.guest?.close();
-    delete job.resources.guest;
     await leaveAddress(node, job);
     await makeReadyToLeave(node, job, job.resources.domain);
     await checkpoints.custody.park(job, {
@@ -50,14 +48,21 @@ export async function park(node: Node, job: Job): Promise<JobEvent | undefined> 
 }
 
 /**
- * Its guest runs for an instant, which nobody hears of: its address is denied, its links are closed, its steps' clients are gone. So the checkpoint stays as good as the machine, and the job
- * may go on from either, though not from both.
+ * Its guest runs for an instant, of which nobody hears: its address is denied, nothing is taken from its links, its steps' clients are gone. So the checkpoint stays as good as the machine,
+ * and the job may go on from either, though not from both. The links are closed only then: what a guest writes into a closed one stops its port (see GuestLink).
  */
 async function makeReadyToLeave({ context, config }: Node, job: Job, domain: Domain): Promise<void> {
-  await noteParking(config.state_dir, job.machine);
-  const begun = performance.now();
-  await context.hypervisor.stir(domain);
-  job.log.debug('fit to be handed over', { ms: Math.round(performance.now() - begun) });
+  const { guest } = job.resources;
+  delete job.resources.guest;
+  guest?.deafen();
+  try {
+    await noteParking(config.state_dir, job.machine);
+    const begun = performance.now();
+    await context.hypervisor.stir(domain);
+    job.log.debug('fit to be handed over', { ms: Math.round(performance.now() - begun) });
+  } finally {
+    guest?.close();
+  }
 }
 
 /** The address belongs to whoever goes on with the job. */

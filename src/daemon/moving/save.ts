@@ -15,7 +15,7 @@ import type { JobEvent, SaveReason } from '../../jobs/transitions.ts';
 import type { Domain } from '../../libvirt/index.ts';
 import { CaddisError, messageOf } from '../../model/errors.ts';
 import { formatBytes } from '../../model/units.ts';
-import type { Hypervisor } from '../../vm/hypervisor.ts';
+import { type Hypervisor, isSavedBefore } from '../../vm/hypervisor.ts';
 import { qemuProcess, residentBytes } from '../../vm/qemu-process.ts';
 import type { Job } from '../job.ts';
 import type { Node } from '../node.ts';
@@ -138,7 +138,10 @@ async function finishStored(
   }
 }
 
-/** Memory and scratch disk of a machine that stands still, as a new checkpoint. Rejects with the reason of `wanted` when that is aborted. */
+/**
+ * Memory and scratch disk of a machine that stands still, as a new checkpoint. Rejects with the reason of `wanted` when that is aborted. One whose memory was written before, of which nothing
+ * came (the store went away, somebody wanted it), is written once more, as it is when it has run for an instant: nobody has built upon what was written first.
+ */
 export async function writeCheckpoint(
   node: Node,
   checkpoints: Checkpoints,
@@ -146,6 +149,27 @@ export async function writeCheckpoint(
   sessions: SavedSessions,
   reason: SaveReason | 'suspend',
   wanted?: AbortSignal,
+): Promise<Generation> {
+  const write = () => writeOnce(node, checkpoints, job, sessions, reason, wanted);
+  try {
+    return await write();
+  } catch (error) {
+    if (!isSavedBefore(error)) throw error;
+    wanted?.throwIfAborted();
+    // Without clients nothing that its guest says in that instant can be answered as it should be: it says it again.
+    if (reason !== 'suspend') job.resources.guest?.deafen();
+    await node.context.hypervisor.stir(domainOf(job));
+    return await write();
+  }
+}
+
+async function writeOnce(
+  node: Node,
+  checkpoints: Checkpoints,
+  job: Job,
+  sessions: SavedSessions,
+  reason: SaveReason | 'suspend',
+  wanted: AbortSignal | undefined,
 ): Promise<Generation> {
   const { scratch } = job.resources;
   const domain = domainOf(job);
