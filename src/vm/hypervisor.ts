@@ -14,7 +14,7 @@ import {
   type Versions,
   xmlFlags,
 } from '../libvirt/index.ts';
-import { CaddisError, messageOf, NodeUnfit } from '../model/errors.ts';
+import { messageOf, NodeUnfit } from '../model/errors.ts';
 import {
   type DiskLimits,
   type NicOptions,
@@ -79,17 +79,6 @@ export class Hypervisor {
 
   resume(domain: Domain): Promise<void> {
     return this.#libvirt.resume(domain, { timeoutMs: 10_000 });
-  }
-
-  /**
-   * Makes a machine whose memory was saved fit to be migrated, or saved again: QEMU refuses that (7.2: "paused due to previous migration") until its vCPUs have been started, and
-   * nothing else takes it out of that state. They run for some milliseconds. Where what was saved is to serve as well, the caller must have cut the machine off from everything that could
-   * hear of it. When this rejects it may run.
-   */
-  async stir(domain: Domain): Promise<void> {
-    await this.#libvirt.resume(domain, { timeoutMs: 5_000 });
-    await this.#libvirt.suspend(domain, { timeoutMs: 5_000 });
-    if (!(await this.isPaused(domain))) throw new CaddisError('it does not stand still any more');
   }
 
   async isPaused(domain: Domain): Promise<boolean> {
@@ -251,7 +240,7 @@ export class Hypervisor {
   }
 }
 
-/** QEMU does not write the memory of a machine twice, unless it has run in between: `stir`. It says so in words alone. */
+/** QEMU has written this machine's memory already, and the machine did not run since: it neither does so again nor lets it go elsewhere. QEMU's own words (7.2, migrate_prepare). */
 export function isSavedBefore(error: unknown): boolean {
   return isLibvirtError(error) && /paused due to previous migration/.test(error.message);
 }

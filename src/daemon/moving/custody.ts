@@ -7,6 +7,7 @@ import { type Claim, Claims } from '../../checkpoint/claims.ts';
 import { ClaimLost, isClaimLost } from '../../checkpoint/errors.ts';
 import { Heartbeat } from '../../checkpoint/heartbeat.ts';
 import type { StoreIo } from '../../checkpoint/io.ts';
+import { nodesDirectory } from '../../checkpoint/layout.ts';
 import { mayTakeOver, type TakeOver } from '../../checkpoint/may-take-over.ts';
 import { NodeWatch } from '../../checkpoint/node-watch.ts';
 import { messageOf, NodeUnfit } from '../../model/errors.ts';
@@ -170,6 +171,23 @@ export class Custody {
     if (!claim) return undefined;
     const { epoch, holder } = claim;
     return { epoch, host: holder.host, goesOn: (await this.#claims.whetherGoesOn(key, epoch))?.how };
+  }
+
+  /** Whether this node was the last that ran the job, or nobody was. Throws StoreUnavailable. */
+  async wasLastHere(key: JobKey): Promise<boolean> {
+    const claim = await this.#claims.current(key);
+    return claim === undefined || claim.holder.host === this.self.host;
+  }
+
+  /** Hosts whose heartbeat moves. Takes a beat and a half. Throws StoreUnavailable. */
+  async hostsThatBeat(): Promise<ReadonlySet<string>> {
+    const { io, store, heartbeatMs } = this.#options;
+    const hosts = (await io.readdir(nodesDirectory(store))).filter((name) => !name.startsWith('.'));
+    for (const host of hosts) await this.#watch.observe(host);
+    await sleep(1.5 * heartbeatMs, undefined, { ref: false });
+    const beating = new Set<string>();
+    for (const host of hosts) if ((await this.#watch.observe(host)).kind === 'alive') beating.add(host);
+    return beating;
   }
 
   /** Throws ClaimLost when another node has the job by now, StoreUnavailable when that is not certain. */

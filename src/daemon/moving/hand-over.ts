@@ -14,7 +14,7 @@ const PULL_TIMEOUT_MS = 30 * 60_000;
 
 /**
  * Gets the machine itself from the node that has parked it, with its scratch disk; it arrives standing still. False when that did not succeed: nothing of it is here then, and the
- * store has what it was when it was saved. What it has computed since (see Hypervisor.stir) nobody has seen, so that either may go on.
+ * store has what it was when it was saved. What it has computed since (see `park`) nobody has seen, so that either may go on.
  */
 export async function handOver(
   context: NodeContext,

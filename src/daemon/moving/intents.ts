@@ -1,22 +1,28 @@
 import { access, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
+import { z } from 'zod';
+
 import { manifestSchema } from '../../checkpoint/manifest-schema.ts';
 import { writeNote } from './durable-note.ts';
-import type { SavedSessions } from './moved-sessions.ts';
 
 /**
  * What a save has learned that nobody could tell a second time: the shims are gone once they have said how far they were. On disk before libvirt is asked for anything, so
  * that a caddisd which is started in the middle of a save can do it over.
  */
-const intentSchema = manifestSchema.pick({ sessions: true, relays: true, forget: true });
+const intentSchema = z.object({
+  saved: manifestSchema.pick({ sessions: true, relays: true, forget: true }),
+  /** Pids of the shims that have said so: they end when they are told, by whichever caddisd. */
+  shims: z.array(z.number()),
+});
+type Intent = z.infer<typeof intentSchema>;
 
-export async function writeIntent(stateDir: string, machine: string, sessions: SavedSessions): Promise<void> {
-  await writeNote(intentPath(stateDir, machine), sessions);
+export async function writeIntent(stateDir: string, machine: string, intent: Intent): Promise<void> {
+  await writeNote(intentPath(stateDir, machine), intent);
 }
 
 /** Undefined when no save has come that far. */
-export async function readIntent(stateDir: string, machine: string): Promise<SavedSessions | undefined> {
+export async function readIntent(stateDir: string, machine: string): Promise<Intent | undefined> {
   const text = await readFile(intentPath(stateDir, machine), 'utf8').catch(() => undefined);
   if (text === undefined) return undefined;
   try {

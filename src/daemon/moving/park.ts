@@ -11,6 +11,7 @@ import type { Job } from '../job.ts';
 import type { Node } from '../node.ts';
 import { startAgain } from './binding.ts';
 import { noteParking } from './intents.ts';
+import { runBriefly } from './stand-still.ts';
 
 /** How often a parked machine is looked at. */
 const LOOK_EVERY_MS = 1_000;
@@ -58,7 +59,7 @@ async function makeReadyToLeave({ context, config }: Node, job: Job, domain: Dom
   try {
     await noteParking(config.state_dir, job.machine);
     const begun = performance.now();
-    await context.hypervisor.stir(domain);
+    await runBriefly({ context }, domain);
     job.log.debug('fit to be handed over', { ms: Math.round(performance.now() - begun) });
   } finally {
     guest?.close();

@@ -157,13 +157,23 @@ export async function wakeMachine(
   came: SavedSessions,
   { dropCaches, signal }: { readonly dropCaches: boolean; readonly signal: AbortSignal },
 ): Promise<void> {
-  const { domain } = job.resources;
-  if (!domain) throw new NodeUnfit('the restored machine is gone', { wholeNode: false });
-  const lap = stopwatch(job.startMs);
   const guest = context.connectGuest(job);
   job.resources.guest = guest;
   guest.resume(fromSaved(came));
-  await context.hypervisor.resume(domain);
+  await letRun(context, job, { dropCaches, signal });
+}
+
+/** The same when its guest's sessions are known already. One that runs is not harmed by it. */
+export async function letRun(
+  context: NodeContext,
+  job: Job,
+  { dropCaches, signal }: { readonly dropCaches: boolean; readonly signal: AbortSignal },
+): Promise<void> {
+  const { domain, guest } = job.resources;
+  if (!domain || !guest) throw new NodeUnfit('the restored machine is gone', { wholeNode: false });
+  const lap = stopwatch(job.startMs);
+  if (await context.hypervisor.isPaused(domain)) await context.hypervisor.resume(domain);
+  guest.awake();
   await guest.up(WAKE_TIMEOUT_MS, signal).catch((error: unknown) => {
     throw new NodeUnfit(`the restored guest's agent does not answer: ${messageOf(error)}`, {
       wholeNode: false,

@@ -20,11 +20,12 @@ import { qemuProcess, residentBytes } from '../../vm/qemu-process.ts';
 import type { Job } from '../job.ts';
 import type { Node } from '../node.ts';
 import type { Checkpoints } from './checkpoints.ts';
-import { standStill } from './freeze.ts';
+import { finishedSave } from './finished-save.ts';
 import { readIntent, writeIntent } from './intents.ts';
 import { describeCheckpoint } from './manifest-of.ts';
 import { mergeSessions } from './merge-sessions.ts';
-import { letShimsGo, type SavedSessions } from './moved-sessions.ts';
+import { askShims, type SavedSessions } from './moved-sessions.ts';
+import { runBriefly, standStill } from './stand-still.ts';
 
 /** Bound on one save: a store that takes longer is as good as none. */
 const SAVE_TIMEOUT_MS = 30 * 60_000;
@@ -46,10 +47,11 @@ export async function saveMachine(node: Node, job: Job, reason: SaveReason): Pro
     // The freeze before may have met a libvirtd that was just dying: a machine that runs on is never saved.
     if (!stored) await standStill(node, domainOf(job));
     const sessions = await onceForAll(node.config.state_dir, job);
-    const { number, manifest } = await patiently(checkpoints, job, () =>
+    const { number, manifest } = await patiently(checkpoints, job, async () =>
       stored
         ? finishStored(checkpoints, job, stored, sessions, reason)
-        : writeCheckpoint(node, checkpoints, job, sessions, reason),
+        : ((job.isAdopted ? await finishedSave(checkpoints, job) : undefined) ??
+          writeCheckpoint(node, checkpoints, job, sessions, reason)),
     );
     job.savedAs = number;
     job.log.info(
@@ -63,7 +65,7 @@ export async function saveMachine(node: Node, job: Job, reason: SaveReason): Pro
   } catch (error) {
     job.log.error(`the machine could not be saved: ${messageOf(error)}`);
     // Shims that were not let go yet would keep the job on this node for good.
-    await letShimsGo(job).catch(() => undefined);
+    await endShims(job).catch(() => undefined);
     return { type: 'save-failed', reason: messageOf(error) };
   } finally {
     job.progress = undefined;
@@ -94,17 +96,30 @@ async function patiently<T>({ store }: Checkpoints, job: Job, save: () => Promis
     }
 }
 
-/** Lets the shims go, or takes what an earlier caddisd has written down when it did. */
+/** Lets the shims go, or takes what an earlier caddisd has written down before it did. */
 async function onceForAll(stateDir: string, job: Job): Promise<SavedSessions> {
   const before = await readIntent(stateDir, job.machine);
-  if (before) return before;
+  if (before) {
+    void endShims(job).catch((error: unknown) => job.log.warn(messageOf(error)));
+    return before.saved;
+  }
   if (job.isAdopted && job.shims.size === 0)
     throw new CaddisError(
       'the clients of its steps did not come back after caddisd was started again: how much of their output was delivered is not known',
     );
-  const sessions = await letShimsGo(job);
-  await writeIntent(stateDir, job.machine, sessions);
+  const sessions = await askShims(job);
+  await writeIntent(stateDir, job.machine, { saved: sessions, shims: pidsOf(job) });
+  job.resources.guest?.letGo();
   return sessions;
+}
+
+/** Those whose stand is known, or of no use any more. */
+async function endShims(job: Job): Promise<void> {
+  await askShims(job).finally(() => job.resources.guest?.letGo());
+}
+
+function pidsOf({ resources: { guest } }: Job): number[] {
+  return guest?.sessions().flatMap(({ peerPid }) => peerPid ?? []) ?? [];
 }
 
 /**
@@ -139,8 +154,8 @@ async function finishStored(
 }
 
 /**
- * Memory and scratch disk of a machine that stands still, as a new checkpoint. Rejects with the reason of `wanted` when that is aborted. One whose memory was written before, of which nothing
- * came (the store went away, somebody wanted it), is written once more, as it is when it has run for an instant: nobody has built upon what was written first.
+ * Memory and scratch disk of a machine that stands still, as a new checkpoint. Rejects with the reason of `wanted` when that is aborted. One that leaves, and whose memory was written before, of
+ * which nothing came, is written anew, disk and all, as it is when it has run for a moment. With clients (`suspend`) how far they are would have to be asked again: that is the caller's.
  */
 export async function writeCheckpoint(
   node: Node,
@@ -154,11 +169,10 @@ export async function writeCheckpoint(
   try {
     return await write();
   } catch (error) {
-    if (!isSavedBefore(error)) throw error;
-    wanted?.throwIfAborted();
-    // Without clients nothing that its guest says in that instant can be answered as it should be: it says it again.
-    if (reason !== 'suspend') job.resources.guest?.deafen();
-    await node.context.hypervisor.stir(domainOf(job));
+    if (!isSavedBefore(error) || reason === 'suspend') throw error;
+    // Nobody is there who would take a word of it: it says it again.
+    job.resources.guest?.deafen();
+    await runBriefly(node, domainOf(job));
     return await write();
   }
 }

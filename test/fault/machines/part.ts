@@ -6,6 +6,7 @@ import { Arena } from './arena.ts';
 import { damageVariants } from './damage.ts';
 import { kills, meetAll, PER_SYSTEM } from './kills.ts';
 import { outageVariants, raceVariants } from './outages.ts';
+import { isWanted } from './variant.ts';
 import { buildInterposer, WatchedHost } from './watched-host.ts';
 
 /** Together with the starts and ends of jobs a quarter of an hour. */
@@ -33,7 +34,7 @@ export const machinesPart: FaultPart = {
       await arena.fill(PER_SYSTEM);
       const underHandOver = await kills(arena, KILLS_MS / 2);
       await begin(FROM_STORE);
-      const script = [...damageVariants(lab), ...raceVariants(), ...outageVariants(lab)];
+      const script = [...damageVariants(lab), ...raceVariants(), ...outageVariants(lab)].filter(isWanted);
       const untried =
         underHandOver +
         (await kills(arena, KILLS_MS / 2)) +
