@@ -18,9 +18,9 @@ export interface PeerCertificates {
   readonly key: string;
 }
 
-/** URI of a node's libvirtd, of the site's pattern. */
-export function peerUri(pattern: string, host: string): string {
-  return pattern.replace('{host}', host);
+/** URI of a node's libvirtd, of the site's pattern (libvirt.peer_uri); undefined where machines are not handed over. */
+export function peerUri(pattern: string, host: string): string | undefined {
+  return pattern === 'none' ? undefined : pattern.replace('{host}', host);
 }
 
 /**

@@ -40,7 +40,8 @@ async function connect(to: PrivateLibvirtd): Promise<Libvirt<Connection>> {
   return libvirt;
 }
 
-const uriOf = (daemon: PrivateLibvirtd) => peerUri(`qemu+tcp://{host}:${daemon.tcpPort}/system`, '127.0.0.1');
+const uriOf = (daemon: PrivateLibvirtd) =>
+  peerUri(`qemu+tcp://{host}:${daemon.tcpPort}/system`, '127.0.0.1') ?? 'none';
 
 /** A machine that stands still, with a scratch disk that has something in it. */
 async function standing(source: Libvirt, name: string) {

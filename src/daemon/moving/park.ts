@@ -32,11 +32,11 @@ export async function park(node: Node, job: Job): Promise<JobEvent | undefined> 
     if (!checkpoints || seconds === 0 || job.savedAs === undefined || !job.resources.domain)
       return { type: 'park-over' };
     await leaveAddress(node, job);
-    await makeReadyToLeave(node, job, job.resources.domain);
-    await checkpoints.custody.park(job, {
-      generation: job.savedAs,
-      uri: peerUri(config.libvirt.peer_uri, hostname()),
-    });
+    const uri = peerUri(config.libvirt.peer_uri, hostname());
+    if (uri !== undefined) await makeReadyToLeave(node, job, job.resources.domain);
+    job.resources.guest?.close();
+    delete job.resources.guest;
+    await checkpoints.custody.park(job, { generation: job.savedAs, ...(uri === undefined ? {} : { uri }) });
     job.log.info(`parked for ${seconds} s`);
     void untilOver(node, job, seconds * 1000).catch((error: unknown) => job.log.error(messageOf(error)));
     return undefined;
