@@ -36,10 +36,13 @@ export const configSchema = z.strictObject({
     .strictObject({
       uri: z.string().default('qemu:///system'),
       socket: path.default('/run/libvirt/libvirt-sock'),
-      /** How nodes reach each other's libvirtd, for machines that move from one to the other; `{host}` becomes the node's name. */
+      /** How nodes reach each other's libvirtd, for machines that move from one to the other; `{host}` becomes the node's name. `none`: they go by the store. */
       peer_uri: z
         .string()
-        .regex(/^qemu\+(tls|tcp):\/\/\{host\}(:\d+)?\/system$/, 'must be like "qemu+tls://{host}/system"')
+        .regex(
+          /^(none|qemu\+(tls|tcp):\/\/\{host\}(:\d+)?\/system)$/,
+          'must be like "qemu+tls://{host}/system", or "none"',
+        )
         .default('qemu+tls://{host}/system'),
       /** This node's certificate as a client of other nodes' libvirtd, where libvirt itself looks for it. */
       ca_file: path.default('/etc/pki/CA/cacert.pem'),

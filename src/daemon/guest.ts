@@ -265,6 +265,12 @@ export class Guest {
     this.#router.close(`caddis: ${reason}`);
   }
 
+  /** Hears nothing of its guest any more, which goes on having somebody to talk to: to be followed by `close`. */
+  deafen(): void {
+    clearInterval(this.#watch);
+    this.#link.deafen();
+  }
+
   close(): void {
     clearInterval(this.#watch);
     for (const timer of this.#timers) clearTimeout(timer);

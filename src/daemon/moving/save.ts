@@ -154,7 +154,10 @@ async function finishStored(
   }
 }
 
-/** Memory and scratch disk of a machine that stands still, as a new checkpoint. Rejects with the reason of `wanted` when that is aborted. */
+/**
+ * Memory and scratch disk of a machine that stands still, as a new checkpoint. Rejects with the reason of `wanted` when that is aborted. One that leaves, and whose memory was written before, of
+ * which nothing came, is written anew, disk and all, as it is when it has run for a moment. With clients (`suspend`) how far they are would have to be asked again: that is the caller's.
+ */
 export async function writeCheckpoint(
   node: Node,
   checkpoints: Checkpoints,
@@ -162,6 +165,26 @@ export async function writeCheckpoint(
   sessions: SavedSessions,
   reason: SaveReason | 'suspend',
   wanted?: AbortSignal,
+): Promise<Generation> {
+  const write = () => writeOnce(node, checkpoints, job, sessions, reason, wanted);
+  try {
+    return await write();
+  } catch (error) {
+    if (!isSavedBefore(error) || reason === 'suspend') throw error;
+    // Nobody is there who would take a word of it: it says it again.
+    job.resources.guest?.deafen();
+    await runBriefly(node, domainOf(job));
+    return await write();
+  }
+}
+
+async function writeOnce(
+  node: Node,
+  checkpoints: Checkpoints,
+  job: Job,
+  sessions: SavedSessions,
+  reason: SaveReason | 'suspend',
+  wanted: AbortSignal | undefined,
 ): Promise<Generation> {
   const { scratch } = job.resources;
   const domain = domainOf(job);
@@ -177,12 +200,7 @@ export async function writeCheckpoint(
     job.progress = { what: 'saving', totalBytes: expectedBytes, doneBytes: 0 };
     const signal = AbortSignal.any([AbortSignal.timeout(SAVE_TIMEOUT_MS), ...(wanted ? [wanted] : [])]);
     const [memory, disk] = await Promise.all([
-      writeMemory(node, checkpoints, job, draft, signal).catch(async (error: unknown) => {
-        // An earlier save of this machine came as far as that. While it runs for a moment nobody is there who would take a word of it.
-        if (!isSavedBefore(error) || job.state.phase !== 'saving') throw error;
-        await runBriefly(node, domain);
-        return writeMemory(node, checkpoints, job, draft, signal);
-      }),
+      writeMemory(node, checkpoints, job, draft, signal),
       scratch === undefined
         ? undefined
         : packScratch(store.io, scratch, draft.scratchPath, extents, {

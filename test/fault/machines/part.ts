@@ -13,6 +13,10 @@ import { buildInterposer, WatchedHost } from './watched-host.ts';
 const KILLS_MS = Number(process.env.FAULT_KILLS_SECONDS ?? 480) * 1000;
 const SCRIPT_MS = Number(process.env.FAULT_SCRIPT_SECONDS ?? 300) * 1000;
 
+/** Machines go from libvirt to libvirt where nothing hinders them; and then all from the store, where damage is met. */
+const HANDED_OVER = '[checkpoint]\npark = 20\n';
+const FROM_STORE = '[checkpoint]\npark = 0\n';
+
 /** Real machines of real jobs of both schedulers, on the lab: brought up if it is not, and then taken down again. */
 export const machinesPart: FaultPart = {
   name: 'machines',
@@ -24,12 +28,17 @@ export const machinesPart: FaultPart = {
     const [one, two] = lab.nodes.map((node) => new WatchedHost(lab, node));
     if (!one || !two) throw new Error('the lab has no two nodes');
     try {
-      await Promise.all([one.begin(), two.begin()]);
+      const begin = (how: string) => Promise.all([one, two].map((host) => host.begin(how)));
+      await begin(HANDED_OVER);
       const arena = new Arena(lab, [one, two], tally, say);
       await arena.fill(PER_SYSTEM);
+      const underHandOver = await kills(arena, KILLS_MS / 2);
+      await begin(FROM_STORE);
       const script = [...damageVariants(lab), ...raceVariants(), ...outageVariants(lab)].filter(isWanted);
       const untried =
-        (await kills(arena, KILLS_MS)) + (await meetAll(arena, script, { until: Date.now() + SCRIPT_MS }));
+        underHandOver +
+        (await kills(arena, KILLS_MS / 2)) +
+        (await meetAll(arena, script, { until: Date.now() + SCRIPT_MS }));
       for (let i = 0; i < untried; i++) tally.count('points not tried for want of time');
       await arena.empty();
       await tally.variant('nothing left behind', 'after all', async () => {
