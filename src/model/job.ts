@@ -111,6 +111,8 @@ export interface JobFacts {
   readonly key: JobKey;
   readonly memoryBytes: number | undefined;
   readonly cpus: number | undefined;
+  /** A step of a job that was started again, and nothing here says that its prolog ran. */
+  readonly unheralded: Pick<JobRequest, 'restartCount' | 'vm'> | undefined;
 }
 
 /** How to start one step in the guest, worked out from the hook call by the scheduler's adapter. */

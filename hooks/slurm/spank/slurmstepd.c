@@ -1,6 +1,7 @@
 /*
  * In slurmstepd. What decides is /run/caddis/jobs/slurm-JOBID, which only root can make:
- *   absent          the job has no machine (native partition, --vm=off): its tasks are left alone
+ *   absent          the job has no machine (native partition, --vm=off): its tasks are left alone. slurmd may have forgotten the prolog of a job that
+ *                   was started again, so then caddisd is asked first
  *   symbolic link   to the machine's directory: tasks run in it
  *   plain file      no machine could be made; holds the reason: tasks fail with it
  * Nothing here runs a task outside of a machine that should be in one: every failure ends the step with its reason in the task's own stderr.
@@ -42,13 +43,13 @@ static void read_reason(const char *path)
 }
 
 /* Number of CPUs of the job on this node: a step that has fewer says nothing of the machine, so cores of the job are sent too. */
-static void send_facts(spank_t sp, const struct plugin_args *args, uint32_t job)
+static void send_facts(spank_t sp, const struct plugin_args *args, uint32_t job, bool unheralded)
 {
 	uint64_t memory_mb = 0;
 	uint32_t restarts = 0;
 	uint16_t cpus = 0;
 	char *cores = NULL;
-	char id[16], memory[48], cpu_count[32], restart[32], core_list[512], message[512];
+	char id[16], memory[48], cpu_count[32], restart[32], core_list[512], choice[8], message[512];
 	if (spank_get_item(sp, S_JOB_ALLOC_MEM, &memory_mb) != ESPANK_SUCCESS ||
 	    spank_get_item(sp, S_JOB_NCPUS, &cpus) != ESPANK_SUCCESS ||
 	    spank_get_item(sp, S_SLURM_RESTART_COUNT, &restarts) != ESPANK_SUCCESS ||
@@ -64,7 +65,9 @@ static void send_facts(spank_t sp, const struct plugin_args *args, uint32_t job)
 	/* A list cut in the middle would be a wrong number: none is better. */
 	if (length < 0 || (size_t)length >= sizeof core_list)
 		strcpy(core_list, "cores=");
-	char *const argv[] = { (char *)args->hook, "facts", "slurm", id, memory, cpu_count, core_list, restart, NULL };
+	snprintf(choice, sizeof choice, "vm=%s", options.vm ? options.vm : "");
+	char *const argv[] = { (char *)args->hook, "facts", "slurm", id, memory, cpu_count, core_list, restart,
+			       unheralded ? "prolog=missed" : NULL, choice, NULL };
 	int status = hook_run(argv, args->facts_timeout_s, message, sizeof message);
 	if (status == 0)
 		return;
@@ -78,6 +81,12 @@ static void send_facts(spank_t sp, const struct plugin_args *args, uint32_t job)
 		refuse("caddis: %s failed", args->hook);
 }
 
+static bool was_started_again(spank_t sp)
+{
+	uint32_t restarts = 0;
+	return spank_get_item(sp, S_SLURM_RESTART_COUNT, &restarts) == ESPANK_SUCCESS && restarts > 0;
+}
+
 int slurmstepd_init_post_opt(spank_t sp, const struct plugin_args *args)
 {
 	uint32_t job, step;
@@ -89,6 +98,11 @@ int slurmstepd_init_post_opt(spank_t sp, const struct plugin_args *args)
 		return ESPANK_SUCCESS;
 	snprintf(key, sizeof key, "slurm-%u", job);
 	snprintf(path, sizeof path, "%s/jobs/%s", args->run, key);
+	if (lstat(path, &st) != 0 && errno == ENOENT && was_started_again(sp)) {
+		send_facts(sp, args, job, true);
+		if (mode == REFUSED)
+			return ESPANK_SUCCESS;
+	}
 	if (lstat(path, &st) != 0) {
 		if (errno != ENOENT)
 			refuse("caddis: cannot see whether this job has a machine: %s", strerror(errno));
@@ -99,7 +113,7 @@ int slurmstepd_init_post_opt(spank_t sp, const struct plugin_args *args)
 		return ESPANK_SUCCESS;
 	}
 	mode = MACHINE;
-	send_facts(sp, args, job);
+	send_facts(sp, args, job, false);
 	return ESPANK_SUCCESS;
 }
 

@@ -1,5 +1,6 @@
 import { hostname } from 'node:os';
 
+import { formatKey, type JobRequest } from '../../model/job.ts';
 import { writeRefusal } from '../refusal.ts';
 import type { Scheduler } from '../scheduler.ts';
 import { isForBatchShell } from './batch-signals.ts';
@@ -19,6 +20,7 @@ import { refuse } from './refuse.ts';
 import { SLURM_COMMANDS, slurmRelayRule } from './relay.ts';
 import { requeue } from './requeue.ts';
 import { StepdWords } from './stepd-words.ts';
+import { withoutProlog } from './without-prolog.ts';
 
 export interface SlurmOptions {
   /** Directory of scontrol, squeue, srun. */
@@ -42,6 +44,9 @@ const ON_NODE = /^(RUNNING|SUSPENDED|COMPLETING|CONFIGURING|STOPPED|SIGNALING|ST
 const WANTED =
   /^(PENDING|REQUEUED|REQUEUE_|RUNNING|SUSPENDED|COMPLETING|CONFIGURING|STOPPED|SIGNALING|RESIZING|SPECIAL_EXIT)/;
 
+/** A node has far fewer jobs at once; of one that is forgotten slurmctld is asked. */
+const MAX_REMEMBERED = 10_000;
+
 /** Slurm behind the Scheduler interface. */
 export function createSlurm(options: SlurmOptions): Scheduler {
   const node = options.node ?? (hostname().split('.')[0] as string);
@@ -49,17 +54,30 @@ export function createSlurm(options: SlurmOptions): Scheduler {
   const runDir = options.runDir ?? '/run/caddis';
   const words = new StepdWords(node, run);
   const slack = new SlackPublisher(node, run, options.publishIntervalMs ?? 60_000);
+  /** Restart counts of the starts whose prolog was here, or was made up for. */
+  const starts = new Map<string, number>();
+  const seen = ({ key, restartCount }: Pick<JobRequest, 'key' | 'restartCount'>) => {
+    if (starts.size >= MAX_REMEMBERED) starts.clear();
+    starts.set(formatKey(key), restartCount);
+  };
   return {
     relayCommands: SLURM_COMMANDS,
     relayRule: (argv, env) => slurmRelayRule(argv, env, options.binDir),
     spoolDirs: [options.spoolDir],
     readProlog(call) {
       const request = readProlog(call);
+      seen(request);
       void words.learn();
       return request;
     },
     readEpilog,
     readFacts,
+    async withoutProlog(key, said, signal) {
+      if (starts.get(formatKey(key)) === said.restartCount) return undefined;
+      const request = await withoutProlog(key, said, node, signal, run);
+      if (request) seen(request);
+      return request;
+    },
     readStep: (call) => ({
       ...readStep(call),
       cwdElse: { directory: '/tmp', complaintPrefix: words.errorPrefix },

@@ -25,6 +25,18 @@ export interface JobRecord {
   readonly memorySource: string | undefined;
   readonly cpus: number | undefined;
   readonly scratchBytes: number | undefined;
+  /** Who, where, and with which GPUs: as its prolog is told. Undefined when it cannot be read for certain. */
+  readonly start:
+    | {
+        readonly user: string;
+        readonly uid: number;
+        readonly gid: number;
+        readonly partition: string;
+        readonly workDir: string;
+        readonly hosts: number;
+        readonly gpus: string | undefined;
+      }
+    | undefined;
 }
 
 /**
@@ -56,7 +68,20 @@ export function parseJobRecord(text: string, jobId: string, node: string): JobRe
     ...nodeShare(field, node),
     memorySource: memorySource(field),
     scratchBytes: positive(scaled(field('MinTmpDiskNode'))),
+    start: startOf(line, field),
   };
+}
+
+function startOf(line: string, field: (name: string) => string | undefined): JobRecord['start'] {
+  const [, user, uid] = /^(.+)\((\d+)\)$/.exec(field('UserId') ?? '') ?? [];
+  const gid = /\((\d+)\)$/.exec(field('GroupId') ?? '')?.[1];
+  const partition = field('Partition');
+  // It may hold blanks, as the name may.
+  const workDir = onlyOne(line, /\sWorkDir=(.*?) StdErr=/g);
+  if (!user || !uid || !gid || !partition || workDir === undefined) return undefined;
+  const gpus = /(?:^|,)(gres\/gpu[^,]*)/.exec(field('TRES') ?? '')?.[1];
+  const hosts = Number(field('NumNodes')?.split('-')[0]) || 1;
+  return { user, uid: Number(uid), gid: Number(gid), partition, workDir, hosts, gpus };
 }
 
 function onlyOne(line: string, pattern: RegExp): string | undefined {

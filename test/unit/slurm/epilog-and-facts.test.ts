@@ -1,16 +1,18 @@
 import { describe, expect, it } from 'vitest';
 
 import { createSlurm } from '../../../src/scheduler/slurm/index.ts';
-import { recorded } from './fixtures.ts';
+import { printed, recorded } from './fixtures.ts';
 
-const slurm = () =>
+/** `job`: what scontrol says, for those that ask. */
+const slurm = (job?: string) =>
   createSlurm({
     binDir: '/nonexistent',
     spoolDir: '/var/spool/slurmd',
     environment: {},
     node: 'n1',
     run: async () => {
-      throw new Error('no command expected');
+      if (job === undefined) throw new Error('no command expected');
+      return job;
     },
   });
 
@@ -53,5 +55,45 @@ describe('readFacts', () => {
     expect(() => read('slurm', '7', 'memory_mb=1e9', 'cpus=1')).toThrow(/memory_mb.*"1e9"/);
     expect(() => read('slurm', 'x', 'memory_mb=1', 'cpus=1')).toThrow(/job id/);
     expect(() => read('gridengine', '7')).toThrow(/facts slurm/);
+  });
+});
+
+describe('a start whose prolog slurmd left out', () => {
+  const key = { scheduler: 'slurm', jobId: '38', task: '0' } as const;
+  const again = printed('show-job-batch').replace('Restarts=0', 'Restarts=1');
+  const signal = AbortSignal.timeout(5_000);
+  const said = { restartCount: 1, vm: undefined };
+  const ask = (job?: string, scheduler = slurm(job)) => scheduler.withoutProlog?.(key, said, signal);
+
+  it('is told by the plugin', () => {
+    const args = ['slurm', '38', 'memory_mb=400', 'cpus=2', 'cores=0-1', 'restart=1', 'prolog=missed', 'vm='];
+    expect(slurm().readFacts({ ...recorded('facts'), args }).unheralded).toEqual(said);
+    expect(slurm().readFacts({ ...recorded('facts'), args: args.slice(0, 6) }).unheralded).toBeUndefined();
+  });
+
+  it('is asked of slurmctld, as the prolog would have said it', async () => {
+    const { restartCount: _, ...prolog } = slurm().readProlog(recorded('prolog-requeued'));
+    const { memoryBytes, memorySource, scratchBytes, jobName, ...made } = (await ask(again)) ?? {};
+    expect(made).toMatchObject({ restartCount: 1, key, queue: prolog.queue, cpus: prolog.cpus });
+    expect(made).toMatchObject({
+      uid: prolog.uid,
+      gid: prolog.gid,
+      user: prolog.user,
+      workDir: prolog.workDir,
+    });
+    expect({ memoryBytes, memorySource, scratchBytes, jobName }).toEqual({
+      memoryBytes: 400 * 2 ** 20,
+      memorySource: '--mem-per-cpu=200M',
+      scratchBytes: 2 ** 31,
+      jobName: 'my job name',
+    });
+  });
+
+  it('is not made up for when its prolog was here, and never in doubt', async () => {
+    const seen = slurm();
+    seen.readProlog(recorded('prolog-requeued', { SLURM_JOB_RESTART_COUNT: '1' }));
+    expect(await ask(undefined, seen)).toBeUndefined();
+    await expect(ask(again.replace('Restarts=1', 'Restarts=2'))).rejects.toThrow(/start 1 of job 38/);
+    await expect(ask(again.replace(' NodeList=n1', ' NodeList=n2'))).rejects.toThrow(/on n1/);
   });
 });

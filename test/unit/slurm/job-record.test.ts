@@ -25,7 +25,24 @@ describe('parseJobRecord', () => {
       memorySource: '--mem-per-cpu=200M',
       cpus: 2,
       scratchBytes: 2048 * MiB,
+      start: {
+        user: 'alice',
+        uid: 1001,
+        gid: 1002,
+        partition: 'main',
+        workDir: '/tmp/slurm/root/home/alice',
+        hosts: 1,
+        gpus: undefined,
+      },
     });
+  });
+
+  it('does not say who a job is of when its name speaks of that too', () => {
+    const text = printed('show-job-batch');
+    const named = (name: string) => parseJobRecord(text.replace('my job name', name), '38', 'n1')?.start;
+    expect(named('x UserId=root(0) GroupId=root(0)')).toBeUndefined();
+    expect(named('x Partition=native')).toBeUndefined();
+    expect(named('x WorkDir=/ StdErr=y')).toBeUndefined();
   });
 
   it('reads a time limit, with and without days', () => {
