@@ -18,7 +18,10 @@ export async function facts(
 ): Promise<HookAnswer> {
   const said = scheduler.readFacts(call);
   const job = node.jobs.current(said.key);
-  if (!job) return said.unheralded ? makeUp(node, scheduler, said, signal) : { exitCode: 0 };
+  // What its last run has left here says nothing of this one.
+  if (said.unheralded && job?.facts.request.restartCount !== said.unheralded.restartCount)
+    return makeUp(node, scheduler, said, signal);
+  if (!job) return { exitCode: 0 };
   try {
     await job.exclusive(async () => {
       const wanted = {
