@@ -18,6 +18,10 @@ export async function facts(
 ): Promise<HookAnswer> {
   const said = scheduler.readFacts(call);
   const job = node.jobs.current(said.key);
+  if (said.unheralded)
+    node.log.debug(`${formatKey(said.key)}: no machine for start ${said.unheralded.restartCount}`, {
+      known: job?.facts.request.restartCount ?? 'none',
+    });
   // What its last run has left here says nothing of this one.
   if (said.unheralded && job?.facts.request.restartCount !== said.unheralded.restartCount)
     return makeUp(node, scheduler, said, signal);
