@@ -1,7 +1,7 @@
 /*
  * In slurmstepd. What decides is /run/caddis/jobs/slurm-JOBID, which only root can make:
- *   absent          the job has no machine (native partition, --vm=off): its tasks are left alone. slurmd may have forgotten the prolog of a job that
- *                   was started again, so then caddisd is asked first
+ *   absent          the job has no machine (native partition, --vm=off): its tasks are left alone. slurmd may have left out the prolog of a job that
+ *                   was started again, so that caddisd is asked before the batch script (nothing in here knows the restart count: S_SLURM_RESTART_COUNT is 0)
  *   symbolic link   to the machine's directory: tasks run in it
  *   plain file      no machine could be made; holds the reason: tasks fail with it
  * Nothing here runs a task outside of a machine that should be in one: every failure ends the step with its reason in the task's own stderr.
@@ -81,12 +81,6 @@ static void send_facts(spank_t sp, const struct plugin_args *args, uint32_t job,
 		refuse("caddis: %s failed", args->hook);
 }
 
-static bool was_started_again(spank_t sp)
-{
-	uint32_t restarts = 0;
-	return spank_get_item(sp, S_SLURM_RESTART_COUNT, &restarts) == ESPANK_SUCCESS && restarts > 0;
-}
-
 int slurmstepd_init_post_opt(spank_t sp, const struct plugin_args *args)
 {
 	uint32_t job, step;
@@ -98,7 +92,7 @@ int slurmstepd_init_post_opt(spank_t sp, const struct plugin_args *args)
 		return ESPANK_SUCCESS;
 	snprintf(key, sizeof key, "slurm-%u", job);
 	snprintf(path, sizeof path, "%s/jobs/%s", args->run, key);
-	if (lstat(path, &st) != 0 && errno == ENOENT && was_started_again(sp)) {
+	if (lstat(path, &st) != 0 && errno == ENOENT && step == SLURM_BATCH_SCRIPT) {
 		send_facts(sp, args, job, true);
 		if (mode == REFUSED)
 			return ESPANK_SUCCESS;

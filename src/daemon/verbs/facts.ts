@@ -17,14 +17,9 @@ export async function facts(
   signal: AbortSignal,
 ): Promise<HookAnswer> {
   const said = scheduler.readFacts(call);
+  // What its last run may have left here says nothing of this one.
+  if (said.unheralded) return makeUp(node, scheduler, said, signal);
   const job = node.jobs.current(said.key);
-  if (said.unheralded)
-    node.log.debug(`${formatKey(said.key)}: no machine for start ${said.unheralded.restartCount}`, {
-      known: job?.facts.request.restartCount ?? 'none',
-    });
-  // What its last run has left here says nothing of this one.
-  if (said.unheralded && job?.facts.request.restartCount !== said.unheralded.restartCount)
-    return makeUp(node, scheduler, said, signal);
   if (!job) return { exitCode: 0 };
   try {
     await job.exclusive(async () => {

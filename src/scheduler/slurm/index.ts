@@ -1,6 +1,6 @@
 import { hostname } from 'node:os';
 
-import { formatKey, type JobRequest } from '../../model/job.ts';
+import { formatKey, type JobKey } from '../../model/job.ts';
 import { writeRefusal } from '../refusal.ts';
 import type { Scheduler } from '../scheduler.ts';
 import { isForBatchShell } from './batch-signals.ts';
@@ -54,11 +54,11 @@ export function createSlurm(options: SlurmOptions): Scheduler {
   const runDir = options.runDir ?? '/run/caddis';
   const words = new StepdWords(node, run);
   const slack = new SlackPublisher(node, run, options.publishIntervalMs ?? 60_000);
-  /** Restart counts of the starts whose prolog was here, or was made up for. */
-  const starts = new Map<string, number>();
-  const seen = ({ key, restartCount }: Pick<JobRequest, 'key' | 'restartCount'>) => {
-    if (starts.size >= MAX_REMEMBERED) starts.clear();
-    starts.set(formatKey(key), restartCount);
+  /** Jobs whose prolog was here, or was made up for, and whose epilog was not. */
+  const begun = new Set<string>();
+  const begin = (key: JobKey) => {
+    if (begun.size >= MAX_REMEMBERED) begun.clear();
+    begun.add(formatKey(key));
   };
   return {
     relayCommands: SLURM_COMMANDS,
@@ -66,16 +66,20 @@ export function createSlurm(options: SlurmOptions): Scheduler {
     spoolDirs: [options.spoolDir],
     readProlog(call) {
       const request = readProlog(call);
-      seen(request);
+      begin(request.key);
       void words.learn();
       return request;
     },
-    readEpilog,
+    readEpilog(call, restartsAtProlog) {
+      const end = readEpilog(call, restartsAtProlog);
+      begun.delete(formatKey(end.key));
+      return end;
+    },
     readFacts,
     async withoutProlog(key, said, signal) {
-      if (starts.get(formatKey(key)) === said.restartCount) return undefined;
+      if (begun.has(formatKey(key))) return undefined;
       const request = await withoutProlog(key, said, node, signal, run);
-      if (request) seen(request);
+      begin(key);
       return request;
     },
     readStep: (call) => ({

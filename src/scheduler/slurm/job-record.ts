@@ -78,7 +78,8 @@ function startOf(line: string, field: (name: string) => string | undefined): Job
   const partition = field('Partition');
   // It may hold blanks, as the name may.
   const workDir = onlyOne(line, /\sWorkDir=(.*?) StdErr=/g);
-  if (!user || !uid || !gid || !partition || workDir === undefined) return undefined;
+  const isClear = field('Restarts') !== undefined && workDir !== undefined;
+  if (!user || !uid || !gid || !partition || !isClear) return undefined;
   const gpus = /(?:^|,)(gres\/gpu[^,]*)/.exec(field('TRES') ?? '')?.[1];
   const hosts = Number(field('NumNodes')?.split('-')[0]) || 1;
   return { user, uid: Number(uid), gid: Number(gid), partition, workDir, hosts, gpus };

@@ -28,12 +28,6 @@ export function readFacts(call: HookCall): JobFacts {
     key: { scheduler: 'slurm', jobId: String(count(jobId, 'job id of the facts')), task: '0' },
     memoryBytes: memoryMb > 0 ? memoryMb * MiB : undefined,
     cpus: cpus > 0 ? cpus : undefined,
-    unheralded:
-      said.get('prolog') === 'missed'
-        ? {
-            restartCount: count(said.get('restart') ?? '', 'restart of the facts'),
-            vm: vmChoice(said.get('vm')),
-          }
-        : undefined,
+    unheralded: said.get('prolog') === 'missed' ? { vm: vmChoice(said.get('vm')) } : undefined,
   };
 }

@@ -6,25 +6,26 @@ import { askJob } from './complete.ts';
 /**
  * What a prolog would have been told. slurmd leaves the prolog of a job out that comes back to a node before the credential of its last run there has expired, when it has looked for
  * expired ones within the last two seconds (22.05, slurm_cred.c: `_clear_expired_job_states`, called by `slurm_cred_handle_reissue`): with a requeue delay that was cut short, or
- * at its very end. Undefined for a job that is gone; any doubt throws SchedulerUnavailable, since what has no machine would run on the host.
+ * at its very end. Undefined for a job that is gone, or starts for the first time; any doubt throws SchedulerUnavailable, since what has no machine would run on the host.
  */
 export async function withoutProlog(
   key: JobKey,
-  { restartCount, vm }: NonNullable<JobFacts['unheralded']>,
+  { vm }: NonNullable<JobFacts['unheralded']>,
   node: string,
   signal: AbortSignal,
   run: RunCommand,
 ): Promise<JobRequest | undefined> {
   const record = await askJob(key, node, signal, run);
   if (!record) return undefined;
-  if (!record.start || record.restarts !== restartCount || !record.nodes.includes(node))
+  if (!record.start || !record.nodes.includes(node))
     throw new SchedulerUnavailable(
-      `slurmctld does not say clearly that start ${restartCount} of job ${key.jobId} is on ${node}: no machine can be made for it`,
+      `slurmctld does not say clearly that job ${key.jobId} is on ${node}: no machine can be made for it`,
     );
+  if (record.restarts === 0) return undefined;
   const { user, uid, gid, partition, workDir, hosts, gpus } = record.start;
   return {
     key,
-    restartCount,
+    restartCount: record.restarts,
     ...{ user, uid, gid, workDir, vm },
     ...{ cpus: record.cpus, memoryBytes: record.memoryBytes, memorySource: record.memorySource },
     scratchBytes: record.scratchBytes,

@@ -62,11 +62,11 @@ describe('a start whose prolog slurmd left out', () => {
   const key = { scheduler: 'slurm', jobId: '38', task: '0' } as const;
   const again = printed('show-job-batch').replace('Restarts=0', 'Restarts=1');
   const signal = AbortSignal.timeout(5_000);
-  const said = { restartCount: 1, vm: undefined };
+  const said = { vm: undefined };
   const ask = (job?: string, scheduler = slurm(job)) => scheduler.withoutProlog?.(key, said, signal);
 
   it('is told by the plugin', () => {
-    const args = ['slurm', '38', 'memory_mb=400', 'cpus=2', 'cores=0-1', 'restart=1', 'prolog=missed', 'vm='];
+    const args = ['slurm', '38', 'memory_mb=400', 'cpus=2', 'cores=0-1', 'restart=0', 'prolog=missed', 'vm='];
     expect(slurm().readFacts({ ...recorded('facts'), args }).unheralded).toEqual(said);
     expect(slurm().readFacts({ ...recorded('facts'), args: args.slice(0, 6) }).unheralded).toBeUndefined();
   });
@@ -89,11 +89,16 @@ describe('a start whose prolog slurmd left out', () => {
     });
   });
 
-  it('is not made up for when its prolog was here, and never in doubt', async () => {
-    const seen = slurm();
-    seen.readProlog(recorded('prolog-requeued', { SLURM_JOB_RESTART_COUNT: '1' }));
-    expect(await ask(undefined, seen)).toBeUndefined();
-    await expect(ask(again.replace('Restarts=1', 'Restarts=2'))).rejects.toThrow(/start 1 of job 38/);
+  it('is not made up for when its prolog was here, at a first start, and never in doubt', async () => {
+    const scheduler = slurm(again);
+    scheduler.readProlog(recorded('prolog-requeued'));
+    expect(await ask(again, scheduler)).toBeUndefined();
+    scheduler.readEpilog(recorded('epilog-requeued'), () => 0);
+    expect(await ask(again, scheduler)).toMatchObject({ restartCount: 1 });
+    // Once.
+    expect(await ask(again, scheduler)).toBeUndefined();
+    expect(await ask(printed('show-job-batch'))).toBeUndefined();
+    await expect(ask(again.replace('my job name', 'x Restarts=0'))).rejects.toThrow(/clearly that job 38/);
     await expect(ask(again.replace(' NodeList=n1', ' NodeList=n2'))).rejects.toThrow(/on n1/);
   });
 });
