@@ -5,12 +5,20 @@ import { JsvProtocol } from './jsv/protocol.ts';
 
 // The JSV of a cell (jsv_url script:/usr/lib/caddis/gridengine/jsv): one process for each worker thread of sge_qmaster, as long as
 // that runs. An error ends one answer, never the process: without it no job could be submitted.
-// Its words are checkpoint environments by queue: `all.q=caddis scavenge.q=caddis-move *=caddis`.
-const environments = process.argv.slice(2).map((word): [string, string] => {
-  const at = word.indexOf('=');
-  return [word.slice(0, at), word.slice(at + 1)];
+// Its words are checkpoint environments by queue (`all.q=caddis scavenge.q=caddis-move *=caddis`), and parallel environments that spread jobs over hosts (`pe:mpi`).
+const words = process.argv.slice(2);
+const environments = words
+  .filter((word) => word.includes('='))
+  .map((word): [string, string] => {
+    const at = word.indexOf('=');
+    return [word.slice(0, at), word.slice(at + 1)];
+  });
+const spreading = words.filter((word) => word.startsWith('pe:')).map((word) => word.slice('pe:'.length));
+const protocol = new JsvProtocol({
+  ...defaultPolicy,
+  checkpointEnvironments: new Map(environments),
+  spreading: new Set(spreading),
 });
-const protocol = new JsvProtocol({ ...defaultPolicy, checkpointEnvironments: new Map(environments) });
 
 createInterface({ input: process.stdin, crlfDelay: Number.POSITIVE_INFINITY })
   .on('line', (line) => {

@@ -3,6 +3,7 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
+import type { Generation } from '../checkpoint/generation.ts';
 import { messageOf } from '../model/errors.ts';
 import { formatKey } from '../model/job.ts';
 import type { Scheduler } from '../scheduler/scheduler.ts';
@@ -15,13 +16,13 @@ import { removeScratch } from '../vm/scratch.ts';
 import { identityOf } from './identity.ts';
 import { Job } from './job.ts';
 import type { Checkpoints } from './moving/checkpoints.ts';
-import { readIntent, sweepIntents, wasToldToMove } from './moving/intents.ts';
+import { readIntent, sweepIntents, wasBeingParked, wasToldToMove } from './moving/intents.ts';
 import { fromSaved } from './moving/moved-sessions.ts';
 import { savePeriodically } from './moving/periodic.ts';
 import { withdrawUnfinished } from './moving/release.ts';
 import { type ReleaseNote, readReleaseNotes, removeReleaseNote } from './moving/release-notes.ts';
 import { factsOf } from './moving/restore-machine.ts';
-import { cameWith } from './moving/resume-job.ts';
+import { cameWith, finishWaking } from './moving/resume-job.ts';
 import { bridgeTimeLimit } from './moving/time-limit.ts';
 import type { Node } from './node.ts';
 import { createPlaces, machinePlaces, recordQemu, sweepPlaces } from './places.ts';
@@ -57,7 +58,9 @@ export async function adopt(node: Node): Promise<void> {
     }
     const job = await jobOf(node, scheduler, facts);
     const custody = facts.request.hosts === 1 ? checkpoints?.custody : undefined;
-    const held = custody ? await custody.adopt(job) : 'ours';
+    const parking = await wasBeingParked(config.state_dir, job.machine);
+    const claim = custody ? await custody.adopt(job) : 'ours';
+    const held = claim === 'ours' && parking ? 'parked' : claim;
     if (held !== 'ours') {
       if (held === 'lost') job.log.error('another node has claimed this job meanwhile: ending this copy');
       else job.log.info('its machine was parked when caddisd stopped, and is in the store: ending it');
@@ -72,7 +75,7 @@ export async function adopt(node: Node): Promise<void> {
     if (facts.scratch !== undefined) job.resources.scratch = facts.scratch;
     const came = checkpoints && (await cameWith(checkpoints, job));
     job.resources.guest = node.context.connectGuest(job);
-    if (came) job.resources.guest.resume(fromSaved(came));
+    if (came) job.resources.guest.resume(fromSaved(came.manifest));
     job.resources.guest.watch();
     await createPlaces(job.places, node.context.qemuOwner);
     const qemu = await qemuProcess(job.machine);
@@ -82,7 +85,8 @@ export async function adopt(node: Node): Promise<void> {
     job.log.info('machine adopted');
     savePeriodically(node, job);
     bridgeTimeLimit(node, job);
-    if ((await hypervisor.isPaused(domain)) || (await wasToldToMove(config.state_dir, job.machine)))
+    if (checkpoints && came && facts.waking) void wakeUp(node, checkpoints, job, came);
+    else if ((await hypervisor.isPaused(domain)) || (await wasToldToMove(config.state_dir, job.machine)))
       void takeUp(node, job).catch((error: unknown) => job.log.error(messageOf(error)));
   }
   for (const note of notes.values())
@@ -99,6 +103,16 @@ async function jobOf(node: Node, scheduler: Scheduler, facts: MachineFacts): Pro
     identity: await identityOf(facts.request.uid),
     execute: (job, step) => node.execute(job, step),
   });
+}
+
+/** A machine that was about to go on when caddisd stopped. */
+async function wakeUp(node: Node, checkpoints: Checkpoints, job: Job, came: Generation): Promise<void> {
+  await job
+    .exclusive(() => finishWaking(node.context, checkpoints, job, came))
+    .catch((error: unknown) =>
+      job.dispatch({ type: 'machine-lost', reason: `it did not go on: ${messageOf(error)}` }),
+    )
+    .catch((error: unknown) => job.log.error(messageOf(error)));
 }
 
 /** A job whose machine gave its memory back before this caddisd was started: its steps' clients wait for it to go on. */

@@ -9,6 +9,8 @@ export interface Submission {
   readonly rerun: 'y' | 'n' | undefined;
   /** qrsh, qlogin, qsh: nobody could go back to the queue with them. */
   readonly interactive: boolean;
+  /** `-pe NAME`. */
+  readonly parallelEnvironment?: string | undefined;
 }
 
 /** What the site wants moved. */
@@ -23,6 +25,8 @@ export interface JsvPolicy {
   readonly deviceComplexes: readonly string[];
   /** Which checkpoint environment the jobs of a queue get that name none; `*`: those that name no queue. */
   readonly checkpointEnvironments: ReadonlyMap<string, string>;
+  /** Parallel environments that spread a job over hosts. */
+  readonly spreading: ReadonlySet<string>;
 }
 
 export const defaultPolicy: JsvPolicy = {
@@ -31,6 +35,7 @@ export const defaultPolicy: JsvPolicy = {
   scratchComplex: 'vm_tmp',
   deviceComplexes: ['gpu', 'gpus', 'ngpus', 'cuda', 'gpu_card'],
   checkpointEnvironments: new Map(),
+  spreading: new Set(),
 };
 
 export type Decision =
@@ -41,6 +46,8 @@ export type Decision =
       readonly env: Readonly<Record<string, string>>;
       /** Makes the job one that can be moved: `-ckpt NAME`. Undefined: as it is. */
       readonly checkpointEnvironment: string | undefined;
+      /** What the user should know. */
+      readonly advice: string | undefined;
     }
   | { readonly state: 'reject'; readonly reason: string };
 
@@ -88,6 +95,7 @@ export function decide(submission: Submission, policy: JsvPolicy = defaultPolicy
     state: 'correct',
     hard: moved ? hard : undefined,
     checkpointEnvironment: chooseEnvironment(submission, policy.checkpointEnvironments),
+    advice: advise(submission, policy),
     // All of them always, also when nothing was asked: else `qsub -v CADDIS_MEM=...` would give itself memory.
     env: {
       CADDIS_MEM: memory.text,
@@ -107,6 +115,11 @@ function readAmount(
   if (bytes === undefined || bytes < 1)
     return { wrong: `caddis: -l ${name}=${asked} is no size: write for example ${name}=2G` };
   return { text: `${bytes} ${name}=${asked}` };
+}
+
+function advise({ parallelEnvironment: name }: Submission, { spreading }: JsvPolicy): string | undefined {
+  if (name === undefined || !spreading.has(name)) return undefined;
+  return `caddis: -pe ${name} may spread this job over several hosts, whose machines cannot be saved as one: if it is moved it starts afresh`;
 }
 
 /** A user's own choice stays; a job that may not run twice (`-r n`) cannot be moved. */

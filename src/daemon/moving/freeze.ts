@@ -1,5 +1,6 @@
 import type { JobEvent } from '../../jobs/transitions.ts';
 import { CaddisError, messageOf } from '../../model/errors.ts';
+import type { JobRequest } from '../../model/job.ts';
 import type { Job } from '../job.ts';
 import type { Node } from '../node.ts';
 import { withdraw } from './release.ts';
@@ -55,6 +56,12 @@ export function whyNotSaved(node: Node, job: Job): string | undefined {
   if (!node.context.checkpoints) return 'there is no store (checkpoint.dir in caddis.toml)';
   const { hosts } = job.facts.request;
   return hosts > 1 ? `it runs on ${hosts} hosts, whose machines cannot be saved as one yet` : undefined;
+}
+
+/** What the user of a job that starts again without its state is told in its output. */
+export function whyAfresh(node: Node, { restartCount, hosts }: JobRequest): string | undefined {
+  if (!node.context.checkpoints || restartCount === 0 || hosts === 1) return undefined;
+  return `caddis: this job starts afresh: it runs on ${hosts} hosts, whose machines cannot be saved as one`;
 }
 
 function domainOf(job: Job) {

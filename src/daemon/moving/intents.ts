@@ -40,22 +40,40 @@ export async function noteMove(stateDir: string, machine: string): Promise<void>
 }
 
 export function wasToldToMove(stateDir: string, machine: string): Promise<boolean> {
-  return access(movePath(stateDir, machine)).then(
-    () => true,
-    () => false,
-  );
+  return exists(movePath(stateDir, machine));
+}
+
+/** While a machine is being parked: it is in the store, and runs for an instant that nobody but the next start may build upon. */
+export async function noteParking(stateDir: string, machine: string): Promise<void> {
+  await mkdir(join(stateDir, 'intents'), { recursive: true, mode: 0o700 });
+  await writeFile(parkingPath(stateDir, machine), '', { mode: 0o600 });
+}
+
+export function wasBeingParked(stateDir: string, machine: string): Promise<boolean> {
+  return exists(parkingPath(stateDir, machine));
 }
 
 export async function removeIntent(stateDir: string, machine: string): Promise<void> {
-  for (const path of [intentPath(stateDir, machine), movePath(stateDir, machine)])
+  for (const path of [intentPath, movePath, parkingPath].map((pathOf) => pathOf(stateDir, machine)))
     await rm(path, { force: true });
 }
 
 /** Removes those of machines that are gone: their caddisd died between ending a machine and forgetting it. */
 export async function sweepIntents(stateDir: string, isAlive: (machine: string) => boolean): Promise<void> {
   for (const file of await readdir(join(stateDir, 'intents')).catch(() => [] as string[]))
-    if (!isAlive(file.replace(/\.(json(\.new)?|move)$/, '')))
+    if (!isAlive(file.replace(/\.(json(\.new)?|move|parking)$/, '')))
       await rm(join(stateDir, 'intents', file), { force: true });
+}
+
+function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
+}
+
+function parkingPath(stateDir: string, machine: string): string {
+  return join(stateDir, 'intents', `${machine}.parking`);
 }
 
 function movePath(stateDir: string, machine: string): string {

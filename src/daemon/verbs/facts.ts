@@ -2,6 +2,7 @@ import { messageOf } from '../../model/errors.ts';
 import { formatKey, type HookCall, type JobFacts } from '../../model/job.ts';
 import type { HookAnswer, Scheduler } from '../../scheduler/scheduler.ts';
 import type { Job } from '../job.ts';
+import { whyAfresh } from '../moving/freeze.ts';
 import type { Node } from '../node.ts';
 import { grow } from '../start-machine.ts';
 import { start } from './prolog.ts';
@@ -21,6 +22,7 @@ export async function facts(
   if (said.unheralded) return makeUp(node, scheduler, said, signal);
   const job = node.jobs.current(said.key);
   if (!job) return { exitCode: 0 };
+  const news = whyAfresh(node, job.request);
   try {
     await job.exclusive(async () => {
       const wanted = {
@@ -31,7 +33,7 @@ export async function facts(
       await grow(node.context, job, wanted, signal);
       await remember(node, job);
     });
-    return { exitCode: 0 };
+    return { exitCode: 0, ...(news === undefined ? {} : { stderr: `${news}\n` }) };
   } catch (error) {
     const reason = messageOf(error);
     job.log.error(`could not be grown: ${reason}`);

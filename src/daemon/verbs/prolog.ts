@@ -11,6 +11,7 @@ import { identityOf } from '../identity.ts';
 import { Job, type JobResources } from '../job.ts';
 import { unbind } from '../moving/binding.ts';
 import type { Checkpoints } from '../moving/checkpoints.ts';
+import { whyAfresh } from '../moving/freeze.ts';
 import { savePeriodically } from '../moving/periodic.ts';
 import { factsOf } from '../moving/restore-machine.ts';
 import { AsksTooLittle, goOn, isRefusedCheckpoint, newestCheckpoint } from '../moving/resume-job.ts';
@@ -86,10 +87,12 @@ async function begin(
       job = await register(node, scheduler, request, generation);
       const here = parked && (await takeParked(parked, generation));
       if (here) Object.assign(job.resources, { domain: here.domain, scratch: here.scratch });
-      await checkpoints?.custody.take(job);
-      if (checkpoints && generation) await goOn(node.context, checkpoints, job, generation, here, signal);
+      const elsewhere = await checkpoints?.custody.take(job);
+      if (checkpoints && generation)
+        await goOn(node.context, checkpoints, job, generation, { here, elsewhere }, signal);
       else await startMachine(node.context, job, signal);
       job.facts.ready = true;
+      delete job.facts.waking;
       await node.context.hypervisor.setFacts(job.resources.domain ?? missing(), job.facts);
       await job.dispatch({ type: 'machine-ready' });
       savePeriodically(node, job);
@@ -99,7 +102,8 @@ async function begin(
         `machine ready in ${Object.values(job.startMs).reduce((a, b) => a + b, 0)} ms`,
         job.startMs,
       );
-      return { exitCode: 0 };
+      const news = whyAfresh(node, request);
+      return { exitCode: 0, ...(news === undefined ? {} : { stderr: `${news}\n` }) };
     } catch (error) {
       const reason = messageOf(error);
       await job?.dispatch({ type: 'start-failed', reason, keepAddress: generation !== undefined });

@@ -143,6 +143,12 @@ export function describeEnded(step: StepSession): MovedSession {
   return describe(step, 'ended', [{ delivered: stdout }, { delivered: stderr }]);
 }
 
+/** A main step whose shim has said that it has all of it. */
+export function describeTaken(step: StepSession): MovedSession {
+  const [stdout, stderr] = step.ends ?? step.delivered;
+  return describe(step, 'ended', [{ delivered: stdout }, { delivered: stderr }]);
+}
+
 function describe(
   step: StepSession,
   phase: MovedSession['phase'],

@@ -15,6 +15,7 @@ import {
   Departure,
   describeEnded,
   describeStanding,
+  describeTaken,
   type MovedSession,
   type MovedState,
   type MoveOptions,
@@ -43,6 +44,8 @@ export interface SessionRouterEvents {
   violation: [text: string];
 }
 
+/** What adapters call the step that is the job itself. */
+const MAIN_STEP = 'batch';
 /** Per machine: a node starts far fewer, so that more is a runaway. */
 const MOST_SESSIONS = 4096;
 /** How often streams are looked at while they come to rest. */
@@ -66,6 +69,8 @@ export class SessionRouter extends EventEmitter<SessionRouterEvents> {
   readonly #onSignal: OnSignal;
   /** Steps that are over, by the relayed command that started them, while that one is not. */
   readonly #endedBy = new Map<bigint, MovedSession[]>();
+  /** Main steps that ended of themselves: a scheduler that had put the job back meanwhile starts them once more, and they are to be told how they ended. */
+  readonly #mainEnded = new Map<bigint, MovedSession>();
   /** Such steps of a machine that comes from another host, and their shims. */
   readonly #ended = new Map<bigint, MovedSession>();
   /** The machine goes to another host: nothing passes any more. */
@@ -175,7 +180,7 @@ export class SessionRouter extends EventEmitter<SessionRouterEvents> {
     );
     const steps = [...this.#steps.values()].map((step) => departure.describe(step));
     return {
-      sessions: [...steps, ...[...this.#endedBy.values()].flat()],
+      sessions: [...steps, ...this.#over()],
       relays: commands,
       forget: [...this.#acknowledge],
     };
@@ -193,10 +198,14 @@ export class SessionRouter extends EventEmitter<SessionRouterEvents> {
   stand(): MovedState {
     const steps = [...this.#steps.values()].map((step) => describeStanding(step));
     return {
-      sessions: [...steps, ...[...this.#endedBy.values()].flat()],
+      sessions: [...steps, ...this.#over()],
       relays: this.#relays.stand(),
       forget: [...this.#acknowledge],
     };
+  }
+
+  #over(): MovedSession[] {
+    return [...[...this.#endedBy.values()].flat(), ...this.#mainEnded.values()];
   }
 
   /** Resolves with true when no stream has moved for `quietMs`, with false after `boundMs`. What a step said flows on through the command that started it. */
@@ -229,6 +238,7 @@ export class SessionRouter extends EventEmitter<SessionRouterEvents> {
       if (moved.phase === 'ended') {
         this.#ended.set(moved.session, moved);
         if (moved.relay !== undefined) this.#rememberEnd(moved.relay, moved);
+        else this.#mainEnded.set(moved.session, moved);
       } else if (moved.phase !== 'opening') {
         const { session, name, relay, task } = moved;
         const origin = { ...(relay !== undefined && { relay }), ...(task !== undefined && { task }) };
@@ -413,6 +423,8 @@ export class SessionRouter extends EventEmitter<SessionRouterEvents> {
     const step = this.#steps.get(session);
     const relay = step?.about.relay;
     if (step && this.#isRelayed(relay)) this.#rememberEnd(relay, describeEnded(step));
+    else if (step?.name === MAIN_STEP && step.endedByItself)
+      this.#mainEnded.set(session, describeTaken(step));
     this.#steps.delete(session);
     this.#signals.forget(session);
     this.#departure?.over(session);

@@ -58,6 +58,9 @@ SchedulerType=sched/backfill
 SchedulerParameters=bf_interval=2,batch_sched_delay=0,sched_interval=5
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU_Memory
+# Partitions of a higher tier take nodes from those of a lower one; main and native are equals.
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=${lab.head.address}
@@ -67,7 +70,7 @@ AccountingStoreFlags=job_comment
 JobRequeue=1
 GresTypes=gpu,slackmem
 LaunchParameters=use_interactive_step
-${nodes.join('\n')}
+${cluster.withCaddis ? 'JobSubmitPlugins=lua\n' : ''}${nodes.join('\n')}
 PartitionName=DEFAULT State=UP DefMemPerCPU=256 MaxTime=INFINITE
 PartitionName=main Nodes=${all} Default=YES
 # For comparisons: the same nodes, and caddisd leaves its jobs alone (policy.native in the lab's caddis.toml).

@@ -33,6 +33,11 @@ export async function writeFiles(lab: Lab, cluster: Cluster): Promise<void> {
   // slurmdbd refuses a file that others may read.
   await write(join(cluster.etc, 'slurmdbd.conf'), slurmdbdConf(lab, cluster), 0o600);
   await write(join(cluster.etc, 'plugstack.conf'), plugstack, 0o644);
+  await write(
+    join(cluster.etc, 'job_submit.lua'),
+    await readFile(join(SOURCE, 'job_submit.lua'), 'utf8'),
+    0o644,
+  );
   // A device that every machine has stands for a graphics card: to show what becomes of jobs that ask for one.
   await write(
     join(cluster.etc, 'gres.conf'),
