@@ -13,8 +13,10 @@ export async function standStill({ context }: Node, domain: Domain): Promise<voi
   });
 }
 
-/** Lets a machine that stands still run for some milliseconds: QEMU does not write the memory of one a second time that has not run since (`isSavedBefore`). */
+/**
+ * Lets a machine that stands still run for some milliseconds: QEMU does not write the memory of one a second time that has not run since (`isSavedBefore`). What it does meanwhile
+ * is in what is written next.
+ */
 export async function runBriefly(node: Node, domain: Domain): Promise<void> {
-  await node.context.hypervisor.resume(domain);
-  await standStill(node, domain);
+  await node.context.hypervisor.stir(domain).catch(() => standStill(node, domain));
 }
