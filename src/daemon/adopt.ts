@@ -202,6 +202,8 @@ export async function endOrphans(node: Node): Promise<void> {
 }
 
 async function endOrphan(job: Job): Promise<void> {
+  // Its scheduler has let go of it, as it should have.
+  if (job.state.phase === 'parked') return;
   const running = await job.scheduler
     .isRunning(job.key, AbortSignal.timeout(ASK_TIMEOUT_MS))
     .catch(() => undefined);
