@@ -13,6 +13,9 @@ import { buildInterposer, WatchedHost } from './watched-host.ts';
 const KILLS_MS = Number(process.env.FAULT_KILLS_SECONDS ?? 480) * 1000;
 const SCRIPT_MS = Number(process.env.FAULT_SCRIPT_SECONDS ?? 300) * 1000;
 
+/** FAULT_PARK: for how many seconds saved machines stay on their host; 0: every move goes through the store. */
+const EXTRA = process.env.FAULT_PARK === undefined ? '' : `[checkpoint]\npark = ${process.env.FAULT_PARK}\n`;
+
 /** Real machines of real jobs of both schedulers, on the lab: brought up if it is not, and then taken down again. */
 export const machinesPart: FaultPart = {
   name: 'machines',
@@ -23,7 +26,7 @@ export const machinesPart: FaultPart = {
     process.env.CADDIS_LAB_NFS_LEASE ??= '90';
     const was = await current();
     const lab = was ?? (await up({ log: say }));
-    const [one, two] = lab.nodes.map((node) => new WatchedHost(lab, node));
+    const [one, two] = lab.nodes.map((node) => new WatchedHost(lab, node, EXTRA));
     if (!one || !two) throw new Error('the lab has no two nodes');
     try {
       await Promise.all([one.begin(), two.begin()]);
