@@ -121,6 +121,8 @@ export interface JobFacts {
   readonly key: JobKey;
   readonly memoryBytes: number | undefined;
   readonly cpus: number | undefined;
+  /** The job's first step on this node, which finds neither a machine nor a reason why there is none. */
+  readonly unheralded: Pick<JobRequest, 'vm'> | undefined;
 }
 
 /** How to start one step in the guest, worked out from the hook call by the scheduler's adapter. */

@@ -24,6 +24,15 @@ export interface Scheduler {
   ): { readonly key: JobKey; readonly requeued: boolean };
   /** The `facts` verb (SPANK). */
   readFacts(call: HookCall): JobFacts;
+  /**
+   * What the prolog of a job that is about to run its first step here would have been told, where a scheduler may leave it out. Undefined: it ran, and its answer stands, or the
+   * job is over. Throws SchedulerUnavailable, also in doubt.
+   */
+  readonly withoutProlog?: (
+    key: JobKey,
+    said: NonNullable<JobFacts['unheralded']>,
+    signal: AbortSignal,
+  ) => Promise<JobRequest | undefined>;
   /** Reads an `exec` call: how to start this step in the guest. */
   readStep(call: HookCall): StepPlan;
   /**

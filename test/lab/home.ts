@@ -32,8 +32,8 @@ export async function startGanesha(head: LabHost): Promise<void> {
 }
 
 /**
- * A short lease, so that tests of freezes longer than it are short. Plugins_Dir: a wrong one means no exports and no
- * error (facts/vm.md).
+ * A short lease, so that tests of freezes longer than it are short; what moves jobs on a loaded machine asks for a usual one (CADDIS_LAB_NFS_LEASE, in seconds).
+ * Plugins_Dir: a wrong one means no exports and no error (facts/vm.md).
  */
 function ganeshaConf(head: LabHost, recovery: string): string {
   return `NFS_CORE_PARAM {
@@ -46,7 +46,7 @@ function ganeshaConf(head: LabHost, recovery: string): string {
 }
 NFSV4 {
   Graceless = true;
-  Lease_Lifetime = 20;
+  Lease_Lifetime = ${process.env.CADDIS_LAB_NFS_LEASE ?? 20};
   RecoveryBackend = fs;
   RecoveryRoot = ${recovery};
   Only_Numeric_Owners = true;

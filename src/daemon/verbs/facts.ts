@@ -1,10 +1,11 @@
 import { messageOf } from '../../model/errors.ts';
-import type { HookCall } from '../../model/job.ts';
+import { formatKey, type HookCall, type JobFacts } from '../../model/job.ts';
 import type { HookAnswer, Scheduler } from '../../scheduler/scheduler.ts';
 import type { Job } from '../job.ts';
 import { grow } from '../machine-size.ts';
 import { whyAfresh } from '../moving/freeze.ts';
 import type { Node } from '../node.ts';
+import { start } from './prolog.ts';
 
 /**
  * What slurmstepd knows and the prolog did not: memory and CPUs. Sent before the first task of every step; the machine grows once. A failure fails the step: without
@@ -17,6 +18,8 @@ export async function facts(
   signal: AbortSignal,
 ): Promise<HookAnswer> {
   const said = scheduler.readFacts(call);
+  // What its last run may have left here says nothing of this one.
+  if (said.unheralded) return makeUp(node, scheduler, said, signal);
   const job = node.jobs.current(said.key);
   if (!job) return { exitCode: 0 };
   const news = whyAfresh(node, job.request);
@@ -36,6 +39,27 @@ export async function facts(
     job.log.error(`could not be grown: ${reason}`);
     await job.dispatch({ type: 'machine-lost', reason });
     return { exitCode: 1, stderr: `caddis: ${reason}\n` };
+  }
+}
+
+/**
+ * No step of a job may run outside of a machine because its scheduler has forgotten the prolog. slurmstepd has opened no output file yet: whatever a prolog does is done in
+ * time. Who asked looks for the machine, or the reason why there is none, when this is over.
+ */
+async function makeUp(
+  node: Node,
+  scheduler: Scheduler,
+  { key, unheralded }: JobFacts,
+  signal: AbortSignal,
+): Promise<HookAnswer> {
+  try {
+    const request = unheralded && (await scheduler.withoutProlog?.(key, unheralded, signal));
+    if (!request) return { exitCode: 0 };
+    node.log.warn(`${formatKey(key)} was started again without its prolog: making up for it`);
+    return await start(node, scheduler, request, signal);
+  } catch (error) {
+    node.log.error(`${formatKey(key)} was started again without its prolog: ${messageOf(error)}`);
+    return { exitCode: 1, stderr: `caddis: ${messageOf(error)}\n` };
   }
 }
 
