@@ -160,9 +160,10 @@ export function createGridEngine(options: GridEngineOptions): Scheduler {
 
 /** In the job's context (`qstat -j`), which its user reads while it waits. Without an answer it goes back without a word. */
 async function noteReason(key: JobKey, reason: string, run: RunCommand, signal: AbortSignal): Promise<void> {
-  await run(['qalter', '-ac', `caddis=${complexText(`sent back: ${reason}`)}`, key.jobId], signal).catch(
-    () => undefined,
-  );
+  await run(
+    ['qalter', '-ac', `caddis_slack=${complexText(`sent back: ${reason}`)}`, key.jobId],
+    signal,
+  ).catch(() => undefined);
 }
 
 function taskName(key: JobKey): string {
