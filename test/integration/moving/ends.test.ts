@@ -105,6 +105,19 @@ describe('a job that waits to go on', () => {
     expect(stdout).toContain('Restarts=1');
   });
 
+  it.concurrent('runs again from its beginning when its own script has put it back', {
+    timeout: 3 * MOVE_MS,
+  }, async () => {
+    const script = `[ "$(wc -l < runs)" = 2 ] || { echo first; scontrol requeue $SLURM_JOB_ID; sleep 300; }\necho second`;
+    const [job] = await victims(lab, nodes[0], script, {
+      systems: ['slurm'],
+      slurm: ['--vm-checkpoint=5s'],
+    });
+    if (!job) throw new Error('no job');
+    const end = await ending(lab, job, MOVE_MS);
+    expect(end).toMatchObject({ exitCode: 0, runs: 2, stdout: 'first\nsecond\n' });
+  });
+
   /** Resolves with the reason that its user finds; `except`: an older one that may still stand there. */
   async function untilHeld(job: Counting, except = /^$/): Promise<string> {
     return until(
