@@ -63,9 +63,7 @@ describe('a job that waits to go on', () => {
     expect(await untilHeld(job)).toMatch(/saved machine has 2 CPUs, and it asks for 1 now/);
     await root('scontrol', 'update', `jobid=${job.id}`, 'NumCPUs=2', 'NumTasks=2', 'MinMemoryNode=200');
     await again(job);
-    expect(await untilHeld(job, /CPUs/)).toMatch(
-      /saved machine has 400.0 MiB, and it asks for 200.0 MiB now/,
-    );
+    expect(await untilHeld(job, /CPUs/)).toMatch(/saved machine has 400 MiB, and it asks for 200 MiB now/);
     await root('scontrol', 'update', `jobid=${job.id}`, 'MinMemoryNode=400');
     await again(job);
     expect(await waitForEnd(lab, 'slurm', job.id, MOVE_MS)).toMatchObject({ exitCode: 0 });
