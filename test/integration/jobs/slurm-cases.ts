@@ -142,9 +142,10 @@ export const SIGNAL_CASES: readonly SlurmCase[] = [
     anyOrder: true,
   },
   {
+    // slurmctld looks every 30 s and warns by as much too early: no sooner than 10 s after the start, so that the script's trap is set.
     name: '--signal=B:USR1 before the time limit, then TERM',
     script: `printf '%s\\n' '#!/bin/bash' 'trap "echo warned; exit 9" USR1' 'for i in $(seq 1000); do sleep 0.1; done' > job.sh
-      J=$(sbatch --parsable -p $P --mem=200M -t 1 --signal=B:USR1@50 -o out job.sh); verdict $J; cat out`,
+      J=$(sbatch --parsable -p $P --mem=200M -t 1 --signal=B:USR1@20 -o out job.sh); verdict $J; cat out`,
     shows: /warned/,
   },
   {
