@@ -5,19 +5,19 @@ import { JsvProtocol } from './jsv/protocol.ts';
 
 // The JSV of a cell (jsv_url script:/usr/lib/caddis/gridengine/jsv): one process for each worker thread of sge_qmaster, as long as
 // that runs. An error ends one answer, never the process: without it no job could be submitted.
-// Its words are checkpoint environments by queue (`all.q=caddis scavenge.q=caddis-move *=caddis`), and parallel environments that spread jobs over hosts (`pe:mpi`).
+// Its words are checkpoint environments by queue (`all.q=caddis scavenge.q=caddis-move *=caddis`), and `--spreading=mpi,orte`: parallel environments that spread jobs over hosts.
 const words = process.argv.slice(2);
 const environments = words
-  .filter((word) => word.includes('='))
+  .filter((word) => !word.startsWith('--'))
   .map((word): [string, string] => {
     const at = word.indexOf('=');
     return [word.slice(0, at), word.slice(at + 1)];
   });
-const spreading = words.filter((word) => word.startsWith('pe:')).map((word) => word.slice('pe:'.length));
+const spreading = words.find((word) => word.startsWith('--spreading='))?.slice('--spreading='.length);
 const protocol = new JsvProtocol({
   ...defaultPolicy,
   checkpointEnvironments: new Map(environments),
-  spreading: new Set(spreading),
+  spreading: new Set(spreading?.split(',')),
 });
 
 createInterface({ input: process.stdin, crlfDelay: Number.POSITIVE_INFINITY })

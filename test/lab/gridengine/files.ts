@@ -34,7 +34,7 @@ export async function writeHooks(cell: Cell): Promise<void> {
   const jsv = join(cell.hooks, 'jsv');
   await writeFile(
     jsv,
-    `#!/bin/sh\nexec ${process.execPath} ${cell.hooks}/caddis-jsv.cjs all.q=caddis move.q=caddis-move pe:mpi\n`,
+    `#!/bin/sh\nexec ${process.execPath} ${cell.hooks}/caddis-jsv.cjs all.q=caddis move.q=caddis-move --spreading=mpi\n`,
   );
   await chmod(jsv, 0o755);
 }
