@@ -61,7 +61,15 @@ describe('a job on several hosts', () => {
         );
       if (system === 'slurm') await root('scontrol', 'requeue', job.id);
       else await root('qmod', '-sj', job.id);
-      expect(await waitForEnd(lab, system, job.id, MOVE_MS)).toMatchObject({ exitCode: 0 });
+      const end = await waitForEnd(lab, system, job.id, 45_000).catch(async (error: unknown) => {
+        const shown = await asUser(lab, [
+          'sh',
+          '-c',
+          `qstat -f -u '*'; qstat -j ${job.id}; qhost -q; qhost -F | grep vm_`,
+        ]);
+        throw new Error(shown.stdout, { cause: error });
+      });
+      expect(end).toMatchObject({ exitCode: 0 });
       const { stdout, stderr } = await left(job);
       expect(stdout).toMatch(/run 2\n$/);
       expect(stderr).toContain('caddis: this job starts afresh: it runs on 2 hosts');
