@@ -16,7 +16,7 @@ import { removeScratch } from '../vm/scratch.ts';
 import { identityOf } from './identity.ts';
 import { Job } from './job.ts';
 import type { Checkpoints } from './moving/checkpoints.ts';
-import { readIntent, sweepIntents, wasToldToMove } from './moving/intents.ts';
+import { readIntent, sweepIntents, wasBeingParked, wasToldToMove } from './moving/intents.ts';
 import { fromSaved } from './moving/moved-sessions.ts';
 import { savePeriodically } from './moving/periodic.ts';
 import { withdrawUnfinished } from './moving/release.ts';
@@ -58,7 +58,9 @@ export async function adopt(node: Node): Promise<void> {
     }
     const job = await jobOf(node, scheduler, facts);
     const custody = facts.request.hosts === 1 ? checkpoints?.custody : undefined;
-    const held = custody ? await custody.adopt(job) : 'ours';
+    const parking = await wasBeingParked(config.state_dir, job.machine);
+    const claim = custody ? await custody.adopt(job) : 'ours';
+    const held = claim === 'ours' && parking ? 'parked' : claim;
     if (held !== 'ours') {
       if (held === 'lost') job.log.error('another node has claimed this job meanwhile: ending this copy');
       else job.log.info('its machine was parked when caddisd stopped, and is in the store: ending it');
@@ -147,15 +149,35 @@ async function adoptReleased(node: Node, checkpoints: Checkpoints, note: Release
 }
 
 /**
- * A machine that stands still, or was to move. In the middle of a save whose shims are gone: it is done over. Else it is suspended, or a save had just begun: the scheduler knows. It is asked when
+ * A machine that stands still, or was to move. In the middle of a save whose shims have said all: it is done over. Else it is suspended, or a save had just begun: the scheduler knows. It is asked when
  * the shims are back, since without them nobody could say how much of the job's output was delivered.
  */
 async function takeUp(node: Node, job: Job): Promise<void> {
-  if (await readIntent(node.config.state_dir, job.machine)) return job.dispatch({ type: 'move' });
   const deadline = performance.now() + SHIMS_BACK_MS;
+  const intent = await readIntent(node.config.state_dir, job.machine);
+  if (intent) {
+    // Those that have not heard that they may end find nobody any more once the save has begun.
+    while (!areBack(job, intent.shims) && performance.now() < deadline) await sleep(50);
+    await job.dispatch({ type: 'move' });
+    // Its epilog may have come before this caddisd.
+    return endOrphan(job);
+  }
   while (job.shims.size === 0 && performance.now() < deadline) await sleep(50);
   const moves = await wasToldToMove(node.config.state_dir, job.machine);
   await job.dispatch(moves ? { type: 'move' } : { type: 'halted', signal: 0 });
+}
+
+function areBack({ shims }: Job, pids: readonly number[]): boolean {
+  const back = new Set([...shims.values()].map(({ pid }) => pid));
+  return pids.every((pid) => back.has(pid) || !isProcess(pid));
+}
+
+function isProcess(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
 }
 
 /**
@@ -176,14 +198,18 @@ export async function reconcile(node: Node, lost: (job: Job) => Promise<void>): 
 
 /** Ends the jobs that their scheduler does not know on this node any more: their epilog came while no caddisd ran. No answer changes nothing. */
 export async function endOrphans(node: Node): Promise<void> {
-  for (const job of node.jobs.all()) {
-    const running = await job.scheduler
-      .isRunning(job.key, AbortSignal.timeout(ASK_TIMEOUT_MS))
-      .catch(() => undefined);
-    if (running !== false) continue;
-    job.log.warn('the scheduler does not know this job on this node any more: ending its machine');
-    await job.dispatch({ type: 'orphaned' }).catch((error: unknown) => job.log.error(messageOf(error)));
-  }
+  for (const job of node.jobs.all()) await endOrphan(job);
+}
+
+async function endOrphan(job: Job): Promise<void> {
+  const running = await job.scheduler
+    .isRunning(job.key, AbortSignal.timeout(ASK_TIMEOUT_MS))
+    .catch(() => undefined);
+  if (running !== false) return;
+  const isSaved = job.state.phase === 'saving' || job.state.phase === 'saved';
+  const what = isSaved ? 'it is saved' : 'ending its machine';
+  job.log.warn(`the scheduler does not know this job on this node any more: ${what}`);
+  await job.dispatch({ type: 'orphaned' }).catch((error: unknown) => job.log.error(messageOf(error)));
 }
 
 /** Removes what machines that are gone have left on this node and in the store, and writes the bridge rules afresh: only while no machine is made. */

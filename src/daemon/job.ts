@@ -63,8 +63,8 @@ export class Job {
   /** Where each step's output went when its client came: one that has ended can no longer be looked at. */
   readonly outputs = new Map<bigint, StepOutputs>();
   readonly startMs: Record<string, number> = {};
-  /** Base boot; the file of a checkpoint; its machine, where it stood. */
-  bootPath: 'base' | 'restore' | 'thaw' = 'base';
+  /** Base boot; the file of a checkpoint; its machine, from another node; the same, where it stood. */
+  bootPath: 'base' | 'restore' | 'hand-over' | 'thaw' = 'base';
   /** Number of the checkpoint that was made when it left. */
   savedAs: number | undefined;
   /** Under way, or done: the next start is bound to a host. */

@@ -30,6 +30,11 @@ export interface Whereabouts {
   readonly goesOn: string | undefined;
 }
 
+/** A machine that the holder before us has left standing. */
+export interface ParkedElsewhere extends Parked {
+  readonly host: string;
+}
+
 export interface CustodyOptions {
   readonly io: StoreIo;
   /** Directory of the store. */
@@ -107,13 +112,15 @@ export class Custody {
     }
   }
 
-  /** Claims a job that is free. Throws NodeUnfit when another node was quicker. */
-  async take(job: Job): Promise<void> {
+  /** Claims a job that is free. Gives what its holder before has left standing on another node. Throws NodeUnfit when another node was quicker. */
+  async take(job: Job): Promise<ParkedElsewhere | undefined> {
     const { verdict, claim } = await this.#look(job.key);
     if (!verdict.allowed) throw new NodeUnfit(verdict.why, { wholeNode: false });
     await this.#acquire(job, claim?.epoch ?? 0).catch((error: unknown) => {
       throw isClaimLost(error) ? new NodeUnfit(messageOf(error), { wholeNode: false, cause: error }) : error;
     });
+    if (!claim?.parked || claim.holder.host === this.self.host) return undefined;
+    return { ...claim.parked, host: claim.holder.host };
   }
 
   /**

@@ -15,8 +15,11 @@ export type SavedSession = SavedSessions['sessions'][number];
 export type SavedStream = NonNullable<SavedSession['streams']['stdout']>;
 type SavedRelay = SavedSessions['relays'][number];
 
-/** Ends the shims of a job whose machine stands still: how far each had delivered its step's output is all that the next host needs of them. */
-export async function letShimsGo(job: Job): Promise<SavedSessions> {
+/**
+ * Asks the shims of a job whose machine stands still how far each has delivered its step's output, which is all that the next host needs of them. They wait for
+ * `guest.letGo()`: while what they said is not on disk, the next caddisd may have to ask again.
+ */
+export async function askShims(job: Job): Promise<SavedSessions> {
   const { guest } = job.resources;
   if (!guest) throw new CaddisError('the job has no machine any more');
   const files = new Map<bigint, readonly (string | undefined)[]>();

@@ -2,18 +2,25 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 import { isCheckpointRefused } from '../../checkpoint/errors.ts';
 import type { Generation } from '../../checkpoint/generation.ts';
+import type { Manifest } from '../../checkpoint/manifest-schema.ts';
 import { CaddisError, messageOf, NodeUnfit } from '../../model/errors.ts';
 import type { JobRequest } from '../../model/job.ts';
 import { formatBytes } from '../../model/units.ts';
 import type { Job, JobResources } from '../job.ts';
 import type { NodeContext } from '../start-machine.ts';
 import { type Checkpoints, targetOf } from './checkpoints.ts';
+import type { ParkedElsewhere } from './custody.ts';
 import { keepOutput, keptBefore } from './kept-output.ts';
 import { letRun, restoreMachine, thawMachine, wakeMachine } from './restore-machine.ts';
 
 const FINISH_TIMEOUT_MS = 5 * 60_000;
 /** Taken when the machine was about to end: nothing of it ran afterwards. */
 const LAST_WORDS = new Set(['requeue', 'migrate', 'suspend']);
+
+/** Whether the machine had left its host for good when it was saved. */
+export function isLastWord({ reason }: Manifest): boolean {
+  return reason === 'requeue' || reason === 'migrate';
+}
 
 /**
  * The checkpoint that a job which starts again goes on from, if it has one; a job that starts for the first time has none of its own, and half a set of machines is never
@@ -68,15 +75,21 @@ async function demandEnough(job: Job, { manifest }: Generation, signal: AbortSig
   );
 }
 
+/** What the job's last run has left of its machine, beside the checkpoint: on this node, or on another. */
+export interface Left {
+  readonly here: JobResources | undefined;
+  readonly elsewhere: ParkedElsewhere | undefined;
+}
+
 /**
- * Restores a job's machine, or takes the one that is parked here, and lets it go on. Throws CheckpointRefused when the images are not what was saved: then the next older one may serve.
+ * Restores a job's machine and lets it go on. Throws CheckpointRefused when the images are not what was saved: then the next older one may serve.
  */
 export async function goOn(
   context: NodeContext,
   checkpoints: Checkpoints,
   job: Job,
   generation: Generation,
-  parked: JobResources | undefined,
+  left: Left,
   signal: AbortSignal,
 ): Promise<void> {
   const { manifest } = generation;
@@ -89,8 +102,8 @@ export async function goOn(
   const patience = rolledBack ? sleep(context.config.storage.lease * 1000, undefined, { signal }) : undefined;
   // Heard below, unless something else goes wrong before.
   patience?.catch(() => undefined);
-  if (parked) await thawMachine(context, job, generation, parked);
-  else await restoreMachine(context, checkpoints, job, generation, { signal });
+  if (left.here) await thawMachine(context, job, generation, left.here);
+  else await restoreMachine(context, checkpoints, job, generation, { parked: left.elsewhere, signal });
   // Before the scheduler opens the output files of the new run.
   job.kept = await keepOutput(job, manifest.sessions);
   job.cameWith = manifest.sessions;

@@ -66,6 +66,7 @@ async function begin(
   // A job on several hosts has a machine on each, which are never saved: there is no one who holds it.
   const checkpoints = request.hosts === 1 ? node.context.checkpoints : undefined;
   const refused = new Set<number>();
+  noteItLeft(node, request);
   for (;;) {
     let job: Job | undefined;
     let generation: Generation | undefined;
@@ -77,8 +78,9 @@ async function begin(
       job = await register(node, scheduler, request, generation);
       const here = parked && (await takeParked(parked, generation));
       if (here) Object.assign(job.resources, { domain: here.domain, scratch: here.scratch });
-      await checkpoints?.custody.take(job);
-      if (checkpoints && generation) await goOn(node.context, checkpoints, job, generation, here, signal);
+      const elsewhere = await checkpoints?.custody.take(job);
+      if (checkpoints && generation)
+        await goOn(node.context, checkpoints, job, generation, { here, elsewhere }, signal);
       else await startMachine(node.context, job, signal);
       job.facts.ready = true;
       delete job.facts.waking;
@@ -125,6 +127,15 @@ async function begin(
       return noMachine(node, scheduler, request, reason, signal);
     }
   }
+}
+
+/** A start on the very host that still saves the last run: that one's epilog is over, even if it came while no caddisd heard it. */
+function noteItLeft(node: Node, { key }: JobRequest): void {
+  for (const job of node.jobs.ofKey(key))
+    if (job.state.phase === 'saving' || job.state.phase === 'saved')
+      job
+        .dispatch({ type: 'epilog', requeued: true })
+        .catch((error: unknown) => job.log.error(messageOf(error)));
 }
 
 /** What a parked machine of this checkpoint holds, if it is still there; one of another checkpoint is ended. */

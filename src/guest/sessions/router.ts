@@ -155,8 +155,8 @@ export class SessionRouter extends EventEmitter<SessionRouterEvents> {
   }
 
   /**
-   * Lets go of the sessions of a frozen machine, which goes on elsewhere: shims deliver what they have, answer and end with status 0; what relayed commands have said and
-   * the guest has not taken is collected, and they end. Nothing passes to or from the guest any more. Once per router.
+   * Lets go of the sessions of a frozen machine, which goes on elsewhere: shims deliver what they have, and answer; what relayed commands have said and the guest has not
+   * taken is collected. Nothing passes to or from the guest any more. Once per router. Shims, and the commands that they run, end after `letGo`.
    */
   async move(options: MoveOptions = {}): Promise<MovedState> {
     const { quietMs = 250, drainMs = 2000, answerMs = 5000, exitStatus = 0 } = options;
@@ -184,6 +184,11 @@ export class SessionRouter extends EventEmitter<SessionRouterEvents> {
       relays: commands,
       forget: [...this.#acknowledge],
     };
+  }
+
+  /** What `move` has given is kept for good: the shims end with its exit status, and so does one that comes back. */
+  letGo(): void {
+    this.#departure?.letGo([...this.#steps.values()]);
   }
 
   /**
@@ -293,13 +298,14 @@ export class SessionRouter extends EventEmitter<SessionRouterEvents> {
 
   #add(id: bigint, name: string, open: readonly Frame[], peer: SessionPeer, origin: StepOrigin = {}): void {
     if (this.#closed) throw new Error('the machine is gone');
-    if (this.#departure) throw new Error('the machine goes on elsewhere');
+    if (this.#departure && open.length > 0) throw new Error('the machine goes on elsewhere');
     if (this.#steps.size >= MOST_SESSIONS)
       throw new RangeError(`more than ${MOST_SESSIONS} steps in one machine`);
     const step = this.#newStep(id, name, open, origin);
     step.peerBack(peer);
     if (this.#link.isUp) step.linkUp();
     this.#listen(step, peer);
+    this.#departure?.peerBack(step);
   }
 
   #newStep(id: bigint, name: string, open: readonly Frame[], origin: StepOrigin): StepSession {

@@ -11,7 +11,7 @@ import { complete } from './complete.ts';
 import { setNodeHealth } from './node-health.ts';
 import { gridEnginePlacement } from './placement.ts';
 import { createPublish } from './publish.ts';
-import { parseQstatJob, parseQstatList } from './qstat.ts';
+import { parseQstatHosts, parseQstatJob, parseQstatList } from './qstat.ts';
 import { readEpilog } from './read-epilog.ts';
 import { readProlog } from './read-prolog.ts';
 import { readStep } from './read-step.ts';
@@ -87,7 +87,13 @@ export function createGridEngine(options: GridEngineOptions): Scheduler {
     async isRunning(key, signal) {
       try {
         const xml = await run(['qstat', '-xml', '-j', key.jobId], signal);
-        return parseQstatJob(xml, key.jobId)?.activeTasks.has(key.task) ?? false;
+        if (!parseQstatJob(xml, key.jobId)?.activeTasks.has(key.task)) return false;
+        // Its next start may have begun elsewhere. Most jobs are here, and the list of these is short.
+        const running = ['qstat', '-xml', '-u', '*', '-g', 't', '-s', 'rs'];
+        const task = taskName(key);
+        if (parseQstatList(await run([...running, '-q', `*@${host}`], signal)).has(task)) return true;
+        const hosts = parseQstatHosts(await run(running, signal)).get(task);
+        return hosts === undefined || hosts.size === 0 || hosts.has(host);
       } catch {
         return undefined;
       }

@@ -119,6 +119,25 @@ describe('createGridEngine', () => {
     expect(taken[0]).toBeGreaterThan(8);
     expect(taken[3]).toBeGreaterThan(75);
   });
+  it('knows a start on another host from one here', async () => {
+    const isRunningWhen = async (listedHere: string[], listed: string[]) => {
+      const jobs = (queues: string[]) =>
+        `<job_info><queue_info>${queues.map(
+          (queue) =>
+            `<job_list state="running"><JB_job_number>15</JB_job_number><state>r</state><queue_name>${queue}</queue_name></job_list>`,
+        )}</queue_info><job_info></job_info></job_info>`;
+      const { scheduler } = adapter((argv) =>
+        argv.includes('-j') ? text('qstat-j.xml') : jobs(argv.includes('-q') ? listedHere : listed),
+      );
+      const key = { scheduler: 'gridengine', jobId: '15', task: '1' } as const;
+      return scheduler.isRunning(key, signal);
+    };
+    expect(await isRunningWhen(['move.q@n1'], [])).toBe(true);
+    expect(await isRunningWhen([], ['move.q@n2.cluster'])).toBe(false);
+    // Queue instances are named with a domain here; or it is on its way.
+    expect(await isRunningWhen([], ['move.q@n1.cluster'])).toBe(true);
+    expect(await isRunningWhen([], [])).toBe(true);
+  });
   it('says undefined, not false, when the qmaster is silent', async () => {
     const { scheduler } = adapter(() => {
       throw new SchedulerUnavailable('no');

@@ -135,6 +135,29 @@ describe('a machine that leaves', () => {
     await expect(router.move()).rejects.toThrow(/already/);
   });
 
+  test('lets its shims end once what they said is kept, and those that come back', async () => {
+    start();
+    const ends = (peer: FakePeer) => peer.got.filter(({ type, flags }) => type === T.Moved && flags === 1);
+    const moving = router.move({ ...SOON, exitStatus: 99 });
+    shim.says({
+      type: T.Moved,
+      session: batch,
+      payload: payloadOf(encodeMoved(batch, [{ delivered: 3n }, { delivered: 0n }])),
+    });
+    await moving;
+    expect(ends(shim)).toEqual([]);
+    router.letGo();
+    expect(ends(shim)).toMatchObject([{ session: batch, offset: 99n }]);
+    const again = new FakePeer();
+    router.attach(batch, again);
+    expect(ends(again)).toMatchObject([{ session: batch, offset: 99n }]);
+    // Of a step that this router has not seen yet: an earlier caddisd has kept what it said.
+    const unknown = new FakePeer();
+    router.attach(task, unknown);
+    expect(ends(unknown)).toMatchObject([{ session: task, offset: 99n }]);
+    expect(() => router.open(7n, 'new', START, new FakePeer())).toThrow(/elsewhere/);
+  });
+
   test('says what the shim had acknowledged when it does not answer', async () => {
     start();
     link.from({ type: T.Data, session: batch, stream: 1, payload: Buffer.alloc(100) });
