@@ -1,5 +1,5 @@
 /**
- * Uses a checkpoint store on a mount, as one of two clients: `client.cjs DIR 0|1 UID`. Runs as root in a guest (part.ts starts it), since only guests are NFS clients of the lab. Prints one JSON object.
+ * Uses a checkpoint store on a mount, as one of two clients: `client.mjs DIR 0|1 UID`. Runs as root in a guest (part.ts starts it), since only guests are NFS clients of the lab. Prints one JSON object.
  */
 import { mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';

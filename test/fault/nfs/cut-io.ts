@@ -17,7 +17,7 @@ export class CutIo {
       get: (target, name: keyof StoreIo) => {
         const operation = target[name] as (...words: unknown[]) => Promise<unknown>;
         return async (...words: unknown[]) => {
-          this.#count();
+          this.#count(name);
           const result = await operation.apply(target, words);
           return name === 'open' ? this.#file(result as StoreFile) : result;
         };
@@ -28,18 +28,20 @@ export class CutIo {
   #file(file: StoreFile): StoreFile {
     return new Proxy(file, {
       get: (target, name: keyof StoreFile) => {
+        // It is given through promises, which ask whether it is one.
+        if (!(name in target)) return undefined;
         const operation = target[name] as (...words: unknown[]) => Promise<unknown>;
         return async (...words: unknown[]) => {
           // A dead process has its files closed by the kernel.
-          if (name !== 'close') this.#count();
+          if (name !== 'close') this.#count(name);
           return operation.apply(target, words);
         };
       },
     });
   }
 
-  #count(): void {
-    if (this.#left <= 0) throw new Cut(`cut off after ${this.done} operations`);
+  #count(next: string): void {
+    if (this.#left <= 0) throw new Cut(`cut off after ${this.done} operations, before ${next}`);
     this.#left -= 1;
     this.done += 1;
   }

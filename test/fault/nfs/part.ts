@@ -56,14 +56,14 @@ export const nfsPart: FaultPart = {
 async function bundleClient(lab: Lab, directory: string): Promise<void> {
   const temporary = await mkdtemp(join(tmpdir(), 'caddis-nfs-'));
   try {
-    const client = join(temporary, 'client.cjs');
+    const client = join(temporary, 'client.mjs');
     await build({
       entryPoints: [join(import.meta.dirname, 'client.ts')],
       ...{
         outfile: client,
         bundle: true,
         platform: 'node',
-        format: 'cjs',
+        format: 'esm',
         target: 'node20',
         logLevel: 'error',
       },
@@ -97,7 +97,7 @@ async function runClient(
 mkdir -p ${MOUNT}
 mount -i -t nfs4 -o ${options} ${head}:${nfsStore} ${MOUNT}
 cd ${directory}
-exec ./ld-linux-x86-64.so.2 --library-path ${directory} ./node client.cjs ${MOUNT}/caddis ${index} ${uid}`;
+exec ./ld-linux-x86-64.so.2 --library-path ${directory} ./node --no-warnings client.mjs ${MOUNT}/caddis ${index} ${uid}`;
   // As root, whom the guest's home mount squashes to nobody: what it reads there may be read by all.
   const words = ['shell', key, '--', 'sh', '-c', script];
   const text = await on(node, [process.execPath, 'dist/caddis.cjs', ...words], { timeoutMs: CLIENT_MS });
