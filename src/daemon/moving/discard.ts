@@ -28,7 +28,8 @@ export async function discard(
   return true;
 }
 
-async function releaseAddresses({ config }: Node, { store }: Checkpoints, key: JobKey): Promise<void> {
+/** Gives back the addresses that a job's saved machines keep. */
+export async function releaseAddresses({ config }: Node, { store }: Checkpoints, key: JobKey): Promise<void> {
   for (const generation of await store.generations(key)) {
     if (generation.state !== 'complete') continue;
     const facts = machineFacts.safeParse(generation.manifest.facts);
