@@ -52,9 +52,14 @@ function memoryOf({ memory_bytes: now, memory_asked_bytes: asked }: MachineStatu
     : formatBytes(now);
 }
 
+/** What a save takes is foretold from what QEMU has resident: it may be more in the end. */
+function percent({ done_bytes: done, total_bytes: total }: NonNullable<MachineStatus['progress']>): string {
+  return `${total === 0 ? 0 : Math.min(100, Math.floor((100 * done) / total))} %`;
+}
+
 function phaseOf({ phase, link, progress }: MachineStatus): string {
   if (progress)
-    return `${progress.what} ${formatBytes(progress.done_bytes)} of ${formatBytes(progress.total_bytes)}`;
+    return `${progress.what} ${percent(progress)}, ${formatBytes(progress.done_bytes)} of ${formatBytes(progress.total_bytes)}`;
   const standsStill = phase === 'frozen' || phase === 'saving' || phase === 'saved' || phase === 'parked';
   return link === 'up' || standsStill ? phase : `${phase} (no agent)`;
 }

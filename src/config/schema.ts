@@ -125,7 +125,7 @@ export const configSchema = z.strictObject({
       generations: z.number().int().min(1).max(100).default(2),
       /** Of the whole store; 0 = none. */
       quota: bytes.prefault(0),
-      /** Seconds for which checkpoints of a job are kept that the scheduler does not know any more. */
+      /** Seconds for which checkpoints of a job are kept that its scheduler does not know any more and whose last node is gone. */
       retention: z
         .number()
         .positive()

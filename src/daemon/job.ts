@@ -92,6 +92,8 @@ export class Job {
   leftSinceMs: number | undefined;
   /** For how long it stood still so far. */
   frozenMs = 0;
+  /** Monotonic; when its own script asked its scheduler to run it again. */
+  putBackByItselfMs: number | undefined;
   /** What its time limit does not know of what it stood still for others; below 0: it was given too much. */
   owedMs = 0;
   /** The checkpoint that is this job's machine as it stands still: nothing of it may run before that is withdrawn. */

@@ -25,7 +25,13 @@ import { readIntent, writeIntent } from './intents.ts';
 import { describeCheckpoint } from './manifest-of.ts';
 import { mergeSessions } from './merge-sessions.ts';
 import { askShims, type SavedSessions } from './moved-sessions.ts';
+import { showSaving } from './progress.ts';
 import { runBriefly, standStill } from './stand-still.ts';
+
+interface SaveRun {
+  readonly signal: AbortSignal;
+  readonly progress: (bytes: number) => void;
+}
 
 /** Bound on one save: a store that takes longer is as good as none. */
 const SAVE_TIMEOUT_MS = 30 * 60_000;
@@ -197,17 +203,16 @@ async function writeOnce(
   const draft = await store.begin(job.key, { owner, expectedBytes });
   try {
     const domainXml = await hypervisor.restorableXml(domain);
-    job.progress = { what: 'saving', totalBytes: expectedBytes, doneBytes: 0 };
+    const progress = showSaving(job, expectedBytes);
     const signal = AbortSignal.any([AbortSignal.timeout(SAVE_TIMEOUT_MS), ...(wanted ? [wanted] : [])]);
+    const run = { signal, progress: progress('memory') };
     const [memory, disk] = await Promise.all([
-      writeMemory(node, checkpoints, job, draft, signal),
+      writeMemory(node, checkpoints, job, draft, run),
       scratch === undefined
         ? undefined
         : packScratch(store.io, scratch, draft.scratchPath, extents, {
             signal,
-            progress: (bytes) => {
-              if (job.progress) job.progress.doneBytes = bytes;
-            },
+            progress: progress('scratch'),
           }),
     ]);
     const manifest = describeCheckpoint(checkpoints, job, {
@@ -230,14 +235,15 @@ async function writeMemory(
   { store, settings }: Checkpoints,
   job: Job,
   draft: Draft,
-  signal: AbortSignal,
+  run: SaveRun,
 ): Promise<HashedFile> {
+  const { signal } = run;
   const { uid } = await stat(store.dir);
-  if (uid === 0) return writeDirectly(context.hypervisor, store.io, domainOf(job), draft.memoryPath, signal);
+  if (uid === 0) return writeDirectly(context.hypervisor, store.io, domainOf(job), draft.memoryPath, run);
   const staged = join(settings.staging_dir, `${job.machine}.memory`);
   try {
     await context.hypervisor.saveMemory(domainOf(job), staged, { timeoutMs: SAVE_TIMEOUT_MS, signal });
-    return await copyImage(store.io, staged, draft.memoryPath, { signal });
+    return await copyImage(store.io, staged, draft.memoryPath, run);
   } finally {
     await rm(staged, { force: true });
   }
@@ -248,10 +254,13 @@ async function writeDirectly(
   io: StoreIo,
   domain: Domain,
   path: string,
-  signal: AbortSignal,
+  { signal, progress }: SaveRun,
 ): Promise<HashedFile> {
   const abort = new AbortController();
-  const follower = new HashFollower(io, path, { signal: AbortSignal.any([signal, abort.signal]) });
+  const follower = new HashFollower(io, path, {
+    signal: AbortSignal.any([signal, abort.signal]),
+    progress,
+  });
   try {
     await hypervisor.saveMemory(domain, path, { timeoutMs: SAVE_TIMEOUT_MS, signal });
     return await follower.finish();

@@ -19,6 +19,7 @@ import { stopwatch } from '../start-machine.ts';
 import type { Checkpoints } from './checkpoints.ts';
 import { describeCheckpoint } from './manifest-of.ts';
 import { type SavedSessions, savedStanding } from './moved-sessions.ts';
+import { showSaving } from './progress.ts';
 
 const PAUSE_TIMEOUT_MS = 10_000;
 const STAGE_TIMEOUT_MS = 10 * 60_000;
@@ -152,11 +153,18 @@ async function copyToStore(
   const draft = await store.begin(job.key, { owner, expectedBytes });
   try {
     const signal = AbortSignal.timeout(COPY_TIMEOUT_MS);
-    const memory = await copyImage(store.io, staged.memory, draft.memoryPath, { signal });
+    const progress = showSaving(job, expectedBytes);
+    const memory = await copyImage(store.io, staged.memory, draft.memoryPath, {
+      signal,
+      progress: progress('memory'),
+    });
     const disk =
       job.resources.scratch === undefined
         ? undefined
-        : await packScratch(store.io, staged.scratch, draft.scratchPath, extents, { signal });
+        : await packScratch(store.io, staged.scratch, draft.scratchPath, extents, {
+            signal,
+            progress: progress('scratch'),
+          });
     const manifest = describeCheckpoint(checkpoints, job, {
       ...{ reason, domainXml, memory, disk, sessions, as },
       settled: true,
@@ -165,6 +173,8 @@ async function copyToStore(
   } catch (error) {
     await draft.abandon().catch(() => undefined);
     throw error;
+  } finally {
+    job.progress = undefined;
   }
 }
 
