@@ -97,10 +97,9 @@ function forCpus(need: CpuNeed, borrowers: readonly Victim[]): Act[] {
   const awake = borrowers.filter(({ standing }) => standing === 'awake');
   return inOrder(awake).flatMap((victim) => {
     const act = (measure: Measure) => ({ job: victim.job, measure, why: need.why, numbers: need.numbers });
-    const acts: Act[] = victim.weight === 'least' ? [] : [act({ do: 'least-weight' })];
     // One that leaves the CPUs alone harms nobody by being awake.
-    if (need.is === 'all' && victim.cpus >= need.harmsFromCpus) acts.push(act({ do: 'freeze' }));
-    return acts;
+    if (need.is === 'all' && victim.cpus >= need.harmsFromCpus) return [act({ do: 'freeze' })];
+    return victim.weight === 'least' ? [] : [act({ do: 'least-weight' })];
   });
 }
 
