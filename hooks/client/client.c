@@ -211,7 +211,7 @@ static void on_signal(struct client *c, int number)
 
 static int earlier(int a, int b) { return a < 0 || (b >= 0 && b < a) ? b : a; }
 
-/* Told how far we came: the session is another's. (A break of the connection is found by reading, after the queue was emptied.) */
+/* Told how far we came, and heard that it is known for good: the session is another's. (A break of the connection is found by reading, after the queue was emptied.) */
 static int has_told(const struct client *c) { return stdio_moved(&c->stdio) && c->channel.fd >= 0 && !channel_queued(&c->channel); }
 
 static int timeout(const struct client *c)

@@ -10,10 +10,13 @@ task=$SGE_TASK_ID
 [ "$task" = undefined ] && task=1
 job=$CADDIS_RUN/jobs/gridengine-$JOB_ID.$task
 if [ -L "$job" ]; then
-	exec "$CADDIS_HOOK" "$1" gridengine
+	"$CADDIS_HOOK" "$1" gridengine
+	status=$?
+	# 3: caddisd says that this job cannot be moved with its state. A job that stayed would count as suspended, and run on.
+	[ "$1" = migrate ] && [ "$status" = 3 ] || exit "$status"
 fi
 
-# A job without a machine: what sge_shepherd would have done itself.
+# A job without a machine, or whose machine cannot be saved: what sge_shepherd would have done itself.
 case $2 in
 '' | *[!0-9]* | 0 | 1) exit 1 ;;
 esac

@@ -1,7 +1,7 @@
 --[[
-Slurm's job_submit plugin (slurm.conf: JobSubmitPlugins=lua; this file lies beside slurm.conf as job_submit.lua), for the scavenge partition.
-Its jobs run in memory that other jobs have reserved and leave idle: they ask for the GRES slackmem, which caddisd keeps at what can be lent,
-and for no memory of the node. A site that has a job_submit.lua of its own calls caddis_submit and caddis_modify from it.
+Slurm's job_submit plugin (slurm.conf: JobSubmitPlugins=lua; this file lies beside slurm.conf as job_submit.lua), for the scavenge partition, and what a user should know at submission.
+Jobs of that partition run in memory that other jobs have reserved and leave idle: they ask for the GRES slackmem, which caddisd keeps at what can be lent,
+and for no memory of the node. A site that has a job_submit.lua of its own calls caddis_submit, caddis_modify and caddis_advice from it.
 --]]
 
 -- The partition.
@@ -162,7 +162,20 @@ function caddis_modify(change, job, parts)
 	return slurm.SUCCESS
 end
 
+-- The text for this job, or nil. Components of a heterogeneous job come one by one, and each has one node or more of its own.
+function caddis_advice(job)
+	local nodes = job.min_nodes
+	if nodes == nil or nodes == slurm.NO_VAL or nodes <= 1 or job.script == nil or job.script == "" then
+		return nil
+	end
+	return string.format("caddis: this job runs on %d nodes, whose machines cannot be saved as one: if it is requeued it starts afresh", nodes)
+end
+
 function slurm_job_submit(job, parts, submit_uid)
+	local text = caddis_advice(job)
+	if text then
+		slurm.log_user("%s", text)
+	end
 	return caddis_submit(job, parts)
 end
 

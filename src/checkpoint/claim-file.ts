@@ -19,9 +19,11 @@ const recordSchema = holderSchema.extend({ nonce: z.string().min(1) });
 const parkedSchema = z.object({
   /** The checkpoint whose very machine stands still on the holder's host. */
   generation: z.number().int().positive(),
+  /** Where the holder's libvirtd can be asked for it, e.g. `qemu+tls://n1/system`. */
+  uri: z.string().min(1),
 });
 const goesOnSchema = z.object({
-  /** How the machine was made: `restore`, `thaw`. */
+  /** How the machine was made: `restore`, `hand-over`, `thaw`. */
   how: z.string().min(1),
 });
 

@@ -9,7 +9,7 @@ import { unless } from './tree.ts';
 
 export interface ExpireOptions {
   /** Whether the scheduler still has this job. */
-  readonly isWanted: (key: JobKey) => boolean;
+  readonly isWanted: (key: JobKey) => boolean | Promise<boolean>;
   /** checkpoint.retention, in milliseconds. */
   readonly olderThanMs: number;
 }
@@ -25,7 +25,8 @@ export async function expireJobs(
   const now = await storeNow(io, store);
   for (const key of jobs) {
     const { job, generations, claims } = jobPlaces(store, key);
-    if (now - (await lastWritten(io, [job, generations, claims])) < olderThanMs || isWanted(key)) continue;
+    if (now - (await lastWritten(io, [job, generations, claims])) < olderThanMs || (await isWanted(key)))
+      continue;
     if (await removeJob(io, store, key)) removed.push(key);
   }
   return removed;

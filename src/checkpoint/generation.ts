@@ -2,7 +2,7 @@ import { join } from 'node:path';
 
 import { formatKey, type JobKey } from '../model/job.ts';
 import { CheckpointRefused, isCheckpointRefused } from './errors.ts';
-import { hashFile, type LongRun } from './hash.ts';
+import { demandSame, type HashedFile, hashFile, type LongRun } from './hash.ts';
 import type { StoreIo } from './io.ts';
 import { jobPlaces, MANIFEST, MEMORY, parseNumber, SCRATCH } from './layout.ts';
 import { decodeManifest, MANIFEST_MAX_BYTES } from './manifest.ts';
@@ -68,20 +68,15 @@ export async function verifyGeneration(
   { signal, progress }: LongRun = {},
 ): Promise<void> {
   let before = 0;
-  const check = async (path: string, bytes: number, hash: string) => {
+  const check = async (path: string, saved: HashedFile) => {
     const report = progress && ((done: number) => progress(before + done));
-    const found = await hashFile(io, path, {
-      ...(signal && { signal }),
-      ...(report && { progress: report }),
-    });
-    if (found.bytes !== bytes || found.hash !== hash)
-      throw new CheckpointRefused(
-        `${path}: expected ${bytes} bytes with ${hash}, it has ${found.bytes} with ${found.hash}: damaged`,
-      );
-    before += bytes;
+    const run = { ...(signal && { signal }), ...(report && { progress: report }) };
+    demandSame(path, await hashFile(io, path, run), saved);
+    before += saved.bytes;
   };
-  await check(memoryPath, manifest.memory.bytes, manifest.memory.hash);
-  if (manifest.scratch) await check(scratchPath, manifest.scratch.packedBytes, manifest.scratch.hash);
+  await check(memoryPath, manifest.memory);
+  const { scratch } = manifest;
+  if (scratch) await check(scratchPath, { bytes: scratch.packedBytes, hash: scratch.hash });
 }
 
 /** Throws CheckpointRefused unless the images beside a manifest have the lengths that it says. */

@@ -44,6 +44,14 @@ export function joinHashes(chunks: readonly Uint8Array[], bytes: number): ImageH
   return `sha256-4m:${whole.update(length).digest('hex')}`;
 }
 
+/** Throws CheckpointRefused unless a file is, byte for byte, what was saved. */
+export function demandSame(path: string, found: HashedFile, saved: HashedFile): void {
+  if (found.bytes !== saved.bytes || found.hash !== saved.hash)
+    throw new CheckpointRefused(
+      `${path}: expected ${saved.bytes} bytes with ${saved.hash}, it has ${found.bytes} with ${found.hash}: damaged`,
+    );
+}
+
 /** Hashes a file that nobody writes to any more; reads the next chunk while one is hashed. Holds two chunks in memory. */
 export async function hashFile(io: StoreIo, path: string, run: LongRun = {}): Promise<HashedFile> {
   const file = await io.open(path, 'read');

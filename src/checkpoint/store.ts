@@ -12,6 +12,7 @@ import { removeGeneration, removeJob } from './removal.ts';
 import { demandRoom } from './room.ts';
 import { type SweepOptions, sweepStore } from './sweep.ts';
 import { demandDirectory, ensureDirectory, treeBytes, unless } from './tree.ts';
+import { takeTurn } from './turn.ts';
 
 export interface StoreOptions {
   /** checkpoint.dir: a directory that all nodes share. It must be there; the store never makes it, since a mount point without its mount is there too. */
@@ -156,6 +157,12 @@ export class CheckpointStore {
   async removeJob(key: JobKey): Promise<boolean> {
     await this.#demandStore();
     return removeJob(this.io, this.dir, key);
+  }
+
+  /** Whether it is the caller's turn to sweep and expire: nobody has for `everyMs`. */
+  async takeTurn(everyMs: number): Promise<boolean> {
+    await this.#demandStore();
+    return takeTurn(this.io, this.dir, everyMs);
   }
 
   /** Removes what crashes left behind; drafts of this process are never left over. Returns the paths. */

@@ -12,16 +12,10 @@ import { Libvirt } from '../libvirt/index.ts';
 import { messageOf } from '../model/errors.ts';
 import { formatBytes } from '../model/units.ts';
 import { guestMounts } from '../vm/host-mounts.ts';
+import { stagingHasRoom, storeClock, storeHasRoom, storeWorks } from './doctor-store.ts';
+import { type Finding, fail, ok, warn } from './finding.ts';
 import { askDaemon } from './hook.ts';
 import { table } from './table.ts';
-
-/** `warn`: it works, but not as well as it could. */
-type Verdict = 'ok' | 'warn' | 'fail';
-interface Finding {
-  readonly check: string;
-  readonly verdict: Verdict;
-  readonly found: string;
-}
 
 export const doctorCommand: CommandModule<object, { json: boolean; config: string }> = {
   command: 'doctor',
@@ -55,6 +49,10 @@ async function examine(config: Config): Promise<Finding[]> {
     ['spoofing filter', filterWorks],
     ['scratch', scratchHasRoom],
     ['storage', networkMounts],
+    ['store', storeWorks],
+    ['store room', storeHasRoom],
+    ['store clock', storeClock],
+    ['staging', stagingHasRoom],
   ];
   return Promise.all(
     checks.map(async ([check, look]) => ({
@@ -63,10 +61,6 @@ async function examine(config: Config): Promise<Finding[]> {
     })),
   );
 }
-
-const ok = (found: string) => ({ verdict: 'ok', found }) as const;
-const warn = (found: string) => ({ verdict: 'warn', found }) as const;
-const fail = (found: string) => ({ verdict: 'fail', found }) as const;
 
 async function daemonAnswers() {
   const { health, acceleration, acceleration_reason: why } = JSON.parse(await askDaemon('status'));

@@ -15,6 +15,7 @@ interface Arguments {
 
 const HOW: Readonly<Record<string, string>> = {
   thaw: 'thawed where it stood',
+  'hand-over': 'handed over from libvirt to libvirt',
   restore: 'restored from the store',
   base: 'started afresh',
 };

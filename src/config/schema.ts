@@ -35,6 +35,15 @@ export const configSchema = z.strictObject({
     .strictObject({
       uri: z.string().default('qemu:///system'),
       socket: path.default('/run/libvirt/libvirt-sock'),
+      /** How nodes reach each other's libvirtd, for machines that move from one to the other; `{host}` becomes the node's name. */
+      peer_uri: z
+        .string()
+        .regex(/^qemu\+(tls|tcp):\/\/\{host\}(:\d+)?\/system$/, 'must be like "qemu+tls://{host}/system"')
+        .default('qemu+tls://{host}/system'),
+      /** This node's certificate as a client of other nodes' libvirtd, where libvirt itself looks for it. */
+      ca_file: path.default('/etc/pki/CA/cacert.pem'),
+      cert_file: path.default('/etc/pki/libvirt/clientcert.pem'),
+      key_file: path.default('/etc/pki/libvirt/private/clientkey.pem'),
     })
     .prefault({}),
 

@@ -3,6 +3,7 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
+import type { Generation } from '../checkpoint/generation.ts';
 import { messageOf } from '../model/errors.ts';
 import { formatKey } from '../model/job.ts';
 import type { Scheduler } from '../scheduler/scheduler.ts';
@@ -15,13 +16,13 @@ import { removeScratch } from '../vm/scratch.ts';
 import { identityOf } from './identity.ts';
 import { Job } from './job.ts';
 import type { Checkpoints } from './moving/checkpoints.ts';
-import { readIntent, sweepIntents, wasToldToMove } from './moving/intents.ts';
+import { readIntent, sweepIntents, wasBeingParked, wasToldToMove } from './moving/intents.ts';
 import { fromSaved } from './moving/moved-sessions.ts';
 import { savePeriodically } from './moving/periodic.ts';
 import { withdrawUnfinished } from './moving/release.ts';
 import { type ReleaseNote, readReleaseNotes, removeReleaseNote } from './moving/release-notes.ts';
 import { factsOf } from './moving/restore-machine.ts';
-import { cameWith } from './moving/resume-job.ts';
+import { cameWith, finishWaking } from './moving/resume-job.ts';
 import { bridgeTimeLimit } from './moving/time-limit.ts';
 import type { Node } from './node.ts';
 import { createPlaces, machinePlaces, recordQemu, sweepPlaces } from './places.ts';
@@ -57,7 +58,9 @@ export async function adopt(node: Node): Promise<void> {
     }
     const job = await jobOf(node, scheduler, facts);
     const custody = facts.request.hosts === 1 ? checkpoints?.custody : undefined;
-    const held = custody ? await custody.adopt(job) : 'ours';
+    const parking = await wasBeingParked(config.state_dir, job.machine);
+    const claim = custody ? await custody.adopt(job) : 'ours';
+    const held = claim === 'ours' && parking ? 'parked' : claim;
     if (held !== 'ours') {
       if (held === 'lost') job.log.error('another node has claimed this job meanwhile: ending this copy');
       else job.log.info('its machine was parked when caddisd stopped, and is in the store: ending it');
@@ -72,7 +75,7 @@ export async function adopt(node: Node): Promise<void> {
     if (facts.scratch !== undefined) job.resources.scratch = facts.scratch;
     const came = checkpoints && (await cameWith(checkpoints, job));
     job.resources.guest = node.context.connectGuest(job);
-    if (came) job.resources.guest.resume(fromSaved(came));
+    if (came) job.resources.guest.resume(fromSaved(came.manifest));
     job.resources.guest.watch();
     await createPlaces(job.places, node.context.qemuOwner);
     const qemu = await qemuProcess(job.machine);
@@ -82,7 +85,8 @@ export async function adopt(node: Node): Promise<void> {
     job.log.info('machine adopted');
     savePeriodically(node, job);
     bridgeTimeLimit(node, job);
-    if ((await hypervisor.isPaused(domain)) || (await wasToldToMove(config.state_dir, job.machine)))
+    if (checkpoints && came && facts.waking) void wakeUp(node, checkpoints, job, came);
+    else if ((await hypervisor.isPaused(domain)) || (await wasToldToMove(config.state_dir, job.machine)))
       void takeUp(node, job).catch((error: unknown) => job.log.error(messageOf(error)));
   }
   for (const note of notes.values())
@@ -102,6 +106,16 @@ async function jobOf(node: Node, scheduler: Scheduler, facts: MachineFacts): Pro
   // Its prolog was answered, whoever lends it its memory.
   job.isAdmitted = true;
   return job;
+}
+
+/** A machine that was about to go on when caddisd stopped. */
+async function wakeUp(node: Node, checkpoints: Checkpoints, job: Job, came: Generation): Promise<void> {
+  await job
+    .exclusive(() => finishWaking(node.context, checkpoints, job, came))
+    .catch((error: unknown) =>
+      job.dispatch({ type: 'machine-lost', reason: `it did not go on: ${messageOf(error)}` }),
+    )
+    .catch((error: unknown) => job.log.error(messageOf(error)));
 }
 
 /** A job whose machine gave its memory back before this caddisd was started: its steps' clients wait for it to go on. */
@@ -138,15 +152,35 @@ async function adoptReleased(node: Node, checkpoints: Checkpoints, note: Release
 }
 
 /**
- * A machine that stands still, or was to move. In the middle of a save whose shims are gone: it is done over. Else it is suspended, or a save had just begun: the scheduler knows. It is asked when
+ * A machine that stands still, or was to move. In the middle of a save whose shims have said all: it is done over. Else it is suspended, or a save had just begun: the scheduler knows. It is asked when
  * the shims are back, since without them nobody could say how much of the job's output was delivered.
  */
 async function takeUp(node: Node, job: Job): Promise<void> {
-  if (await readIntent(node.config.state_dir, job.machine)) return job.dispatch({ type: 'move' });
   const deadline = performance.now() + SHIMS_BACK_MS;
+  const intent = await readIntent(node.config.state_dir, job.machine);
+  if (intent) {
+    // Those that have not heard that they may end find nobody any more once the save has begun.
+    while (!areBack(job, intent.shims) && performance.now() < deadline) await sleep(50);
+    await job.dispatch({ type: 'move' });
+    // Its epilog may have come before this caddisd.
+    return endOrphan(job);
+  }
   while (job.shims.size === 0 && performance.now() < deadline) await sleep(50);
   const moves = await wasToldToMove(node.config.state_dir, job.machine);
   await job.dispatch(moves ? { type: 'move' } : { type: 'halted', signal: 0 });
+}
+
+function areBack({ shims }: Job, pids: readonly number[]): boolean {
+  const back = new Set([...shims.values()].map(({ pid }) => pid));
+  return pids.every((pid) => back.has(pid) || !isProcess(pid));
+}
+
+function isProcess(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
 }
 
 /**
@@ -167,14 +201,18 @@ export async function reconcile(node: Node, lost: (job: Job) => Promise<void>): 
 
 /** Ends the jobs that their scheduler does not know on this node any more: their epilog came while no caddisd ran. No answer changes nothing. */
 export async function endOrphans(node: Node): Promise<void> {
-  for (const job of node.jobs.all()) {
-    const running = await job.scheduler
-      .isRunning(job.key, AbortSignal.timeout(ASK_TIMEOUT_MS))
-      .catch(() => undefined);
-    if (running !== false) continue;
-    job.log.warn('the scheduler does not know this job on this node any more: ending its machine');
-    await job.dispatch({ type: 'orphaned' }).catch((error: unknown) => job.log.error(messageOf(error)));
-  }
+  for (const job of node.jobs.all()) await endOrphan(job);
+}
+
+async function endOrphan(job: Job): Promise<void> {
+  const running = await job.scheduler
+    .isRunning(job.key, AbortSignal.timeout(ASK_TIMEOUT_MS))
+    .catch(() => undefined);
+  if (running !== false) return;
+  const isSaved = job.state.phase === 'saving' || job.state.phase === 'saved';
+  const what = isSaved ? 'it is saved' : 'ending its machine';
+  job.log.warn(`the scheduler does not know this job on this node any more: ${what}`);
+  await job.dispatch({ type: 'orphaned' }).catch((error: unknown) => job.log.error(messageOf(error)));
 }
 
 /** Removes what machines that are gone have left on this node and in the store, and writes the bridge rules afresh: only while no machine is made. */

@@ -4,8 +4,9 @@ import type { HookAnswer, Scheduler } from '../scheduler/scheduler.ts';
 import type { HookClient, HookSocket } from './hook-server.ts';
 import { identityOf } from './identity.ts';
 import type { Job } from './job.ts';
+import { whyNotSaved } from './moving/freeze.ts';
 import type { Node } from './node.ts';
-import { beginMove, checkpoint, control, isControlVerb } from './verbs/control.ts';
+import { beginMove, checkpoint, control, EXIT_UNSAVABLE, isControlVerb } from './verbs/control.ts';
 import { drain, undrain } from './verbs/drain.ts';
 import { epilog } from './verbs/epilog.ts';
 import { exec, shell } from './verbs/exec.ts';
@@ -91,6 +92,11 @@ async function answerStep(node: Node, job: Job, call: HookCall, client: HookClie
   if (call.verb === 'shell') return shell(job, call, client, job.identity);
   if (isControlVerb(call.verb)) {
     if (call.verb === 'migrate') {
+      const obstacle = whyNotSaved(node, job);
+      if (obstacle !== undefined) {
+        job.log.warn(`moved without its state: ${obstacle}`);
+        return client.exit(EXIT_UNSAVABLE);
+      }
       await beginMove(node, job);
       // The socket goes with the job: the answer must not wait for the end of a save.
       job.dispatch({ type: 'move' }).catch((error: unknown) => job.log.error(messageOf(error)));

@@ -30,6 +30,7 @@ import { type Checkpoints, openCheckpoints } from './moving/checkpoints.ts';
 import { discard, discardForgotten } from './moving/discard.ts';
 import { holdSignal } from './moving/hold-signal.ts';
 import { releaseWhenDue } from './moving/release-timer.ts';
+import { tidyStore } from './moving/tidy.ts';
 import type { Node } from './node.ts';
 import { Deeds } from './pressure/deeds.ts';
 import { Feed } from './pressure/feed.ts';
@@ -339,9 +340,9 @@ export class Daemon implements Node {
     await endOrphans(this);
     const { checkpoints } = this.context;
     if (checkpoints)
-      await discardForgotten(this, checkpoints).catch((error: unknown) =>
-        this.log.warn(`the store could not be swept: ${messageOf(error)}`),
-      );
+      await discardForgotten(this, checkpoints)
+        .then(() => tidyStore(this, checkpoints))
+        .catch((error: unknown) => this.log.warn(`the store could not be swept: ${messageOf(error)}`));
     if (!this.#stop.signal.aborted)
       this.#orphanCheck = setTimeout(() => void this.#checkOrphans(), ORPHAN_EVERY_MS);
   }

@@ -186,9 +186,14 @@ export class Guest {
     return settled ? this.#router.stand() : undefined;
   }
 
-  /** Ends the shims of a frozen machine; what they and the relayed commands had done by then. Once. */
+  /** Asks the shims of a frozen machine, which goes on elsewhere; what they and the relayed commands have done by now. Once. */
   move(exitStatus: number): Promise<MovedState> {
     return this.#router.move({ exitStatus });
+  }
+
+  /** What `move` gave is on disk: its shims end, with their commands. */
+  letGo(): void {
+    this.#router.letGo();
   }
 
   /** The sessions with which a restored machine comes: before its link is up. */

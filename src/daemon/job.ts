@@ -18,6 +18,7 @@ import type { Guest } from './guest.ts';
 import type { Log } from './log.ts';
 import type { KeptFile } from './moving/kept-output.ts';
 import type { SavedSessions } from './moving/moved-sessions.ts';
+import type { StepOutputs } from './moving/step-outputs.ts';
 import type { MachinePlaces } from './places.ts';
 
 /** What a job holds on this node, filled in as its start goes on; whatever is set is given back at its end. */
@@ -59,9 +60,11 @@ export class Job {
   readonly shims = new Map<bigint, HookCall>();
   /** The scheduler's variables with which each step was started in the guest: after a move they differ from its client's. */
   readonly given = new Map<bigint, Readonly<Record<string, string>>>();
+  /** Where each step's output went when its client came: one that has ended can no longer be looked at. */
+  readonly outputs = new Map<bigint, StepOutputs>();
   readonly startMs: Record<string, number> = {};
-  /** Base boot; the file of a checkpoint; its machine, where it stood. */
-  bootPath: 'base' | 'restore' | 'thaw' = 'base';
+  /** Base boot; the file of a checkpoint; its machine, from another node; the same, where it stood. */
+  bootPath: 'base' | 'restore' | 'hand-over' | 'thaw' = 'base';
   /** Number of the checkpoint that was made when it left. */
   savedAs: number | undefined;
   /** Under way, or done: the next start is bound to a host. */

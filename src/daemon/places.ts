@@ -1,15 +1,4 @@
-import {
-  chown,
-  lstat,
-  mkdir,
-  readdir,
-  readFile,
-  readlink,
-  rename,
-  rm,
-  symlink,
-  writeFile,
-} from 'node:fs/promises';
+import { chown, mkdir, readdir, readFile, readlink, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { formatKey, type JobKey } from '../model/job.ts';
@@ -78,9 +67,9 @@ export async function sweepPlaces(runDir: string, isAlive: (machine: string) => 
   for (const machine of gone) await removePlaces(machinePlaces(runDir, machine));
   for (const name of await readdir(join(runDir, 'jobs'))) {
     const path = join(runDir, 'jobs', name);
-    if (!(await lstat(path)).isSymbolicLink()) continue;
-    const machine = (await readlink(path)).split('/').pop() ?? '';
-    if (!isAlive(machine)) await rm(path, { force: true });
+    // No link: a reason, or one that was taken away at this moment.
+    const machine = (await readlink(path).catch(() => undefined))?.split('/').pop();
+    if (machine !== undefined && !isAlive(machine)) await rm(path, { force: true });
   }
   return gone;
 }

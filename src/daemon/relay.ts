@@ -18,6 +18,9 @@ export function schedulerVariables(env: Readonly<Record<string, string>>): Recor
   return Object.fromEntries(Object.entries(env).filter(([name]) => SCHEDULER_VARIABLE.test(name)));
 }
 
+/** Names files of the guest, or is ours. */
+const NOT_HANDED_ON = /^(LD|CADDIS)_|^[A-Z]+_CADDIS_(RELAY|CWD)$/;
+
 /** Where a job's own directory may be that the host does not have: what slurmstepd takes when it cannot change to a job's directory. */
 const FALLBACK_DIRECTORY = '/tmp';
 /** EX_TEMPFAIL of sysexits(3). */
@@ -68,9 +71,10 @@ export async function decideRelay(
   const cwd = shared ? call.cwd : FALLBACK_DIRECTORY;
   const env = relayEnvironment(call.env, shim?.env, job.given.get(request.parent) ?? shim?.env);
   // Steps that the command starts are told from others by it, also after the machine has moved.
-  if (rule.startsStep) env.CADDIS_RELAY = `${request.session}`;
+  const prefix = rule.stepVariablePrefix ?? '';
+  if (rule.startsStep) env[`${prefix}CADDIS_RELAY`] = `${request.session}`;
   // The command itself cannot stand there; the step that it starts can, in this job's machine.
-  if (!shared && rule.startsStep) env.CADDIS_CWD = call.cwd;
+  if (!shared && rule.startsStep) env[`${prefix}CADDIS_CWD`] = call.cwd;
   job.log.debug(`relayed: ${argv.join(' ')}`);
   const { uid, gid, groups } = job.identity;
   return {
@@ -100,9 +104,10 @@ export function relayEnvironment(
   given = shim,
 ): Record<string, string> {
   const env: Record<string, string> = {};
-  for (const [name, value] of Object.entries(caller)) if (!/^(LD|CADDIS)_/.test(name)) env[name] = value;
+  for (const [name, value] of Object.entries(caller)) if (!NOT_HANDED_ON.test(name)) env[name] = value;
   for (const name of new Set([...Object.keys(shim ?? {}), ...Object.keys(given ?? {})])) {
-    if (!SCHEDULER_VARIABLE.test(name) || caller[name] !== given?.[name]) continue;
+    if (!SCHEDULER_VARIABLE.test(name) || NOT_HANDED_ON.test(name) || caller[name] !== given?.[name])
+      continue;
     const value = shim?.[name];
     if (value === undefined) delete env[name];
     else env[name] = value;

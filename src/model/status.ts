@@ -4,7 +4,7 @@ export interface MigrationNews {
   /** Of the machine on the node that the job leaves; `goes-on` at the end. */
   readonly state: string;
   readonly host?: string;
-  /** `thaw` or `restore`. */
+  /** `thaw`, `hand-over` or `restore`. */
   readonly how?: string;
   /** From the freeze until the job was seen to go on. */
   readonly stood_still_ms?: number;

@@ -19,6 +19,8 @@ export type RelayRule =
       readonly files?: readonly string[];
       /** True when the command's working directory becomes that of a step of this job, which may have a directory that the host has not. */
       readonly startsStep: boolean;
+      /** What a variable's name must begin with to reach such a step whatever its user says of the environment. */
+      readonly stepVariablePrefix?: string;
       /** It may be run a second time when the first was cut off by a move: it only asks, or its steps are found again. */
       readonly mayRepeat?: boolean;
     }

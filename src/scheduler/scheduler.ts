@@ -17,7 +17,10 @@ export interface Scheduler {
   /** Reads a prolog's environment. Throws BadHookCall naming the variable that is missing or malformed. */
   readProlog(call: HookCall): JobRequest;
   /** Reads an epilog's environment: which job, and whether the scheduler will run it again. */
-  readEpilog(call: HookCall): { readonly key: JobKey; readonly requeued: boolean };
+  readEpilog(
+    call: HookCall,
+    restartsAtProlog: (key: JobKey) => number | undefined,
+  ): { readonly key: JobKey; readonly requeued: boolean };
   /** The `facts` verb (SPANK). */
   readFacts(call: HookCall): JobFacts;
   /** Reads an `exec` call: how to start this step in the guest. */

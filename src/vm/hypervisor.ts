@@ -16,7 +16,7 @@ import {
   type Versions,
   xmlFlags,
 } from '../libvirt/index.ts';
-import { messageOf, NodeUnfit } from '../model/errors.ts';
+import { CaddisError, messageOf, NodeUnfit } from '../model/errors.ts';
 import {
   baseMemory,
   type DiskLimits,
@@ -82,6 +82,17 @@ export class Hypervisor {
 
   resume(domain: Domain): Promise<void> {
     return this.#libvirt.resume(domain, { timeoutMs: 10_000 });
+  }
+
+  /**
+   * Makes a machine whose memory was saved fit to be migrated: QEMU refuses that (7.2: "paused due to previous migration") until its vCPUs have been started again, and nothing else takes it
+   * out of that state. They run for some milliseconds: the caller must have cut it off before from everything that could hear of it, and must end it when this rejects, since it
+   * may run then.
+   */
+  async stir(domain: Domain): Promise<void> {
+    await this.#libvirt.resume(domain, { timeoutMs: 5_000 });
+    await this.#libvirt.suspend(domain, { timeoutMs: 5_000 });
+    if (!(await this.isPaused(domain))) throw new CaddisError('it does not stand still any more');
   }
 
   async isPaused(domain: Domain): Promise<boolean> {
@@ -274,6 +285,11 @@ async function cpuWeights(): Promise<{ ordinary: number; least: number }> {
     () => false,
   );
   return isV2 ? { ordinary: 100, least: 1 } : { ordinary: 1024, least: 2 };
+}
+
+/** QEMU has written this machine's memory already, and the machine did not run since. QEMU's own words (7.2, migrate_prepare). */
+export function isSavedBefore(error: unknown): boolean {
+  return isLibvirtError(error) && /paused due to previous migration/.test(error.message);
 }
 
 /** A failure of libvirt or QEMU while a machine is made, as the reason for which the job goes back. */

@@ -44,7 +44,9 @@ export const machineFacts = z.object({
   startedAt: z.string(),
   /** For how long the job had run before this start, in milliseconds. */
   ranBeforeMs: z.number().optional(),
-  /** True once the prolog has answered: a machine without it was being made when caddisd died. */
+  /** Of a machine that is about to go on from a checkpoint: what is left to do is for whoever finds it so. `dropCaches`: files may have changed since it was saved. */
+  waking: z.object({ dropCaches: z.boolean() }).optional(),
+  /** True once the prolog has answered, or the machine is about to go on: one without it was being made when caddisd died. */
   ready: z.boolean(),
 });
 

@@ -151,6 +151,7 @@ async function ended(shim: ChildProcess): Promise<number | null> {
 async function move(from: Host): Promise<{ state: MovedState; to: Host }> {
   process.kill(agent.pid, 'SIGSTOP');
   const state = await from.router.move({ quietMs: 100 });
+  from.router.letGo();
   await from.close();
   await rename(`${agent.dir}/out`, `${agent.dir}/kept`);
   process.kill(agent.pid, 'SIGCONT');

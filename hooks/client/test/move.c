@@ -61,8 +61,11 @@ static int holds(const char *path, const char *text)
 
 static uint64_t moved(const struct rig *r, int stream, int field) { return get64(r->payload + 32 * (stream - 1) + 8 * field); }
 
+static void say_end(struct rig *r, int status) { rig_say(r, F_MOVED, STREAM_NONE, MOVED_END, (uint64_t)status, NULL, 0); }
+
 static void silent_end(struct rig *r)
 {
+	say_end(r, 0);
 	CHECK(rig_wait(r, 5000) && exited(r, 0));
 	CHECK(r->length[1] == 0);
 }
@@ -85,6 +88,7 @@ static void leaves(void)
 	CHECK(!fstat(fds[1], &st));
 	CHECK(moved(&r, 1, 0) == 10 && moved(&r, 1, 1) == 15 && moved(&r, 1, 2) == st.st_dev && moved(&r, 1, 3) == st.st_ino);
 	CHECK(moved(&r, 2, 0) == 3 && moved(&r, 2, 1) == KEPT_NONE);
+	say_end(&r, 99);
 	CHECK(rig_wait(&r, 5000) && exited(&r, 99) && !strcmp(r.text[1], "err") && holds(path_of[0], "head:0123456789"));
 	close(fds[1]);
 	rig_end(&r);
@@ -166,6 +170,33 @@ static void broken_before_the_answer(void)
 	rig_say(&r, F_MOVED, STREAM_NONE, 0, 0, NULL, 0);
 	for (int i = 0; i < 10; i++)
 		rig_turn(&r, 20);
+	rig_break(&r);
+	CHECK(rig_open(&r) && rig_tags(&r, T_SESSION, NULL, NULL) == 1);
+	open_now(&r);
+	CHECK(rig_expect(&r, F_ATTACH) && get64(r.payload + 8) == 65536);
+	rig_say(&r, F_MOVED, STREAM_NONE, 0, 0, NULL, 0);
+	CHECK(rig_expect(&r, F_MOVED) && moved(&r, 1, 0) == 65536);
+	silent_end(&r);
+	rig_end(&r);
+}
+
+/* What it answered may have been lost with caddisd: it stays until it hears that this is not so, and says no less and no more to the next one. */
+static void broken_after_the_answer(void)
+{
+	static struct rig r;
+
+	make(&r);
+	start(&r, NULL);
+	r.slow[0] = 1;
+	open_now(&r);
+	fill_pipe(&r);
+	rig_say(&r, F_MOVED, STREAM_NONE, 0, 0, NULL, 0);
+	CHECK(rig_expect(&r, F_MOVED) && moved(&r, 1, 0) == 65536);
+	/* The reader has room again: what was said holds. */
+	r.slow[0] = 0;
+	for (int i = 0; i < 15; i++)
+		rig_turn(&r, 20);
+	CHECK(!kill(r.pid, 0));
 	rig_break(&r);
 	CHECK(rig_open(&r) && rig_tags(&r, T_SESSION, NULL, NULL) == 1);
 	open_now(&r);
@@ -635,6 +666,7 @@ void test_move(void)
 	leaves();
 	at_the_readers_pace();
 	broken_before_the_answer();
+	broken_after_the_answer();
 	signals_first();
 	its_commands_end();
 	terminal_again();

@@ -14,6 +14,8 @@ export interface Submission {
   readonly interactive: boolean;
   /** The most that it may get of its parallel environment; 1 without. */
   readonly slots: number;
+  /** `-pe NAME`. */
+  readonly parallelEnvironment?: string | undefined;
 }
 
 /** What the site wants moved. */
@@ -32,6 +34,8 @@ export interface JsvPolicy {
   readonly lending: LendingPolicy | undefined;
   /** Where jobs go that name no queue and are not lent; undefined: anywhere. */
   readonly defaultQueue: string | undefined;
+  /** Parallel environments that spread a job over hosts. */
+  readonly spreading: ReadonlySet<string>;
 }
 
 export const defaultPolicy: JsvPolicy = {
@@ -42,6 +46,7 @@ export const defaultPolicy: JsvPolicy = {
   checkpointEnvironments: new Map(),
   lending: undefined,
   defaultQueue: undefined,
+  spreading: new Set(),
 };
 
 export type Decision =
@@ -54,6 +59,8 @@ export type Decision =
       readonly checkpointEnvironment: string | undefined;
       /** The new `-q`; undefined: unchanged. */
       readonly queues: readonly string[] | undefined;
+      /** What the user should know. */
+      readonly advice: string | undefined;
     }
   | { readonly state: 'reject'; readonly reason: string };
 
@@ -103,6 +110,7 @@ export function decide(submission: Submission, policy: JsvPolicy = defaultPolicy
       policy.checkpointEnvironments,
     ),
     queues,
+    advice: advise(submission, policy),
     // All of them always, also when nothing was asked: else `qsub -v CADDIS_MEM=...` would give itself memory.
     env: {
       CADDIS_MEM: memory.text,
@@ -138,6 +146,11 @@ function chooseQueues(
 ): readonly string[] | undefined {
   if (lending.lent) return lending.queues;
   return queues.length > 0 || defaultQueue === undefined ? undefined : [defaultQueue];
+}
+
+function advise({ parallelEnvironment: name }: Submission, { spreading }: JsvPolicy): string | undefined {
+  if (name === undefined || !spreading.has(name)) return undefined;
+  return `caddis: -pe ${name} may spread this job over several hosts, whose machines cannot be saved as one: if it is moved it starts afresh`;
 }
 
 /** A user's own choice stays; a job that may not run twice (`-r n`) cannot be moved. */

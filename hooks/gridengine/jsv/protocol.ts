@@ -29,7 +29,11 @@ export class JsvProtocol {
         return { answers: [], quit: false };
       case 'BEGIN': {
         const answers = this.#open
-          ? answer(decide(submissionOf(this.#params), this.#policy))
+          ? answer(
+              decide(submissionOf(this.#params), this.#policy),
+              contextOf(this.#params),
+              this.#params.get('ac'),
+            )
           : ['RESULT STATE ACCEPT'];
         this.#open = false;
         this.#params.clear();
@@ -44,7 +48,22 @@ export class JsvProtocol {
   }
 }
 
-function answer(decision: Decision): string[] {
+/** qsub itself prints what its own JSV (`-jsv`) logs; a qmaster's goes into its log, so there it is a note on the job (qstat -j). */
+type Context = 'client' | 'server';
+
+function contextOf(params: ReadonlyMap<string, string>): Context {
+  return params.get('CONTEXT') === 'client' ? 'client' : 'server';
+}
+
+function adviceLines(advice: string | undefined, context: Context, notes: string | undefined): string[] {
+  if (advice === undefined) return [];
+  if (context === 'client') return [`LOG INFO ${advice}`];
+  // A value of a job's context has no blanks, commas or equal signs (qsub(1), -ac).
+  const note = `caddis=${advice.replace(/^caddis: /, '').replace(/[^A-Za-z0-9.:;-]+/g, '_')}`;
+  return [`PARAM ac ${notes ? `${notes},` : ''}${note}`];
+}
+
+function answer(decision: Decision, context: Context, notes: string | undefined): string[] {
   switch (decision.state) {
     case 'reject':
       return [`RESULT STATE REJECT ${decision.reason.replaceAll('\n', ' ')}`];
@@ -55,7 +74,7 @@ function answer(decision: Decision): string[] {
         lines.push(`PARAM ckpt ${decision.checkpointEnvironment}`);
       if (decision.queues) lines.push(`PARAM q_hard ${decision.queues.join(',')}`);
       for (const [name, value] of Object.entries(decision.env)) lines.push(`ENV ADD ${name} ${value}`);
-      return [...lines, 'RESULT STATE CORRECT'];
+      return [...lines, ...adviceLines(decision.advice, context, notes), 'RESULT STATE CORRECT'];
     }
   }
 }
@@ -67,6 +86,7 @@ function submissionOf(params: ReadonlyMap<string, string>): Submission {
     queues: (params.get('q_hard') ?? '').split(',').filter((queue) => queue !== ''),
     checkpointEnvironment: params.get('ckpt'),
     rerun: rerun === 'y' || rerun === 'n' ? rerun : undefined,
+    parallelEnvironment: params.get('pe_name'),
     interactive: /^(QRSH|QLOGIN|QSH|QRLOGIN|INTERACTIVE)$/.test(params.get('CMDNAME') ?? ''),
     slots: Number(params.get('pe_max') ?? params.get('pe_min') ?? 1) || 1,
   };

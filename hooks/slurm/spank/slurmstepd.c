@@ -20,6 +20,8 @@ static enum { NATIVE, MACHINE, REFUSED } mode = NATIVE;
 /* Why tasks are refused. */
 static char reason[1024];
 static char key[32];
+/* What caddisd has to say to the user of a batch job, before its script starts. */
+static char news[1024];
 
 static void refuse(const char *format, const char *detail)
 {
@@ -42,7 +44,7 @@ static void read_reason(const char *path)
 }
 
 /* Number of CPUs of the job on this node: a step that has fewer says nothing of the machine, so cores of the job are sent too. */
-static void send_facts(spank_t sp, const struct plugin_args *args, uint32_t job)
+static void send_facts(spank_t sp, const struct plugin_args *args, uint32_t job, uint32_t step)
 {
 	uint64_t memory_mb = 0;
 	uint32_t restarts = 0;
@@ -66,8 +68,11 @@ static void send_facts(spank_t sp, const struct plugin_args *args, uint32_t job)
 		strcpy(core_list, "cores=");
 	char *const argv[] = { (char *)args->hook, "facts", "slurm", id, memory, cpu_count, core_list, restart, NULL };
 	int status = hook_run(argv, args->facts_timeout_s, message, sizeof message);
-	if (status == 0)
+	if (status == 0) {
+		if (step == SLURM_BATCH_SCRIPT)
+			snprintf(news, sizeof news, "%s", message);
 		return;
+	}
 	if (status < 0)
 		refuse("caddis: telling caddisd the size of this job failed: %s", strerror(errno));
 	else if (message[0])
@@ -99,7 +104,7 @@ int slurmstepd_init_post_opt(spank_t sp, const struct plugin_args *args)
 		return ESPANK_SUCCESS;
 	}
 	mode = MACHINE;
-	send_facts(sp, args, job);
+	send_facts(sp, args, job, step);
 	return ESPANK_SUCCESS;
 }
 
@@ -134,6 +139,8 @@ int slurmstepd_task_init(spank_t sp, const struct plugin_args *args)
 		return ESPANK_SUCCESS;
 	if (mode == REFUSED)
 		fail_task(reason);
+	if (news[0])
+		dprintf(STDERR_FILENO, "%s%s", news, news[strlen(news) - 1] == '\n' ? "" : "\n");
 	if (args->refuse_mpi)
 		refuse_mpi(sp);
 	if (spank_setenv(sp, "CADDIS_KEY", key, 1) != ESPANK_SUCCESS)

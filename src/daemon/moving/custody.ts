@@ -7,6 +7,7 @@ import { type Claim, Claims } from '../../checkpoint/claims.ts';
 import { ClaimLost, isClaimLost } from '../../checkpoint/errors.ts';
 import { Heartbeat } from '../../checkpoint/heartbeat.ts';
 import type { StoreIo } from '../../checkpoint/io.ts';
+import { nodesDirectory } from '../../checkpoint/layout.ts';
 import { mayTakeOver, type TakeOver } from '../../checkpoint/may-take-over.ts';
 import { NodeWatch } from '../../checkpoint/node-watch.ts';
 import { messageOf, NodeUnfit } from '../../model/errors.ts';
@@ -27,6 +28,11 @@ export interface Whereabouts {
   readonly host: string;
   /** How its machine was made, once the job goes on under this claim. */
   readonly goesOn: string | undefined;
+}
+
+/** A machine that the holder before us has left standing. */
+export interface ParkedElsewhere extends Parked {
+  readonly host: string;
 }
 
 export interface CustodyOptions {
@@ -106,13 +112,15 @@ export class Custody {
     }
   }
 
-  /** Claims a job that is free. Throws NodeUnfit when another node was quicker. */
-  async take(job: Job): Promise<void> {
+  /** Claims a job that is free. Gives what its holder before has left standing on another node. Throws NodeUnfit when another node was quicker. */
+  async take(job: Job): Promise<ParkedElsewhere | undefined> {
     const { verdict, claim } = await this.#look(job.key);
     if (!verdict.allowed) throw new NodeUnfit(verdict.why, { wholeNode: false });
     await this.#acquire(job, claim?.epoch ?? 0).catch((error: unknown) => {
       throw isClaimLost(error) ? new NodeUnfit(messageOf(error), { wholeNode: false, cause: error }) : error;
     });
+    if (!claim?.parked || claim.holder.host === this.self.host) return undefined;
+    return { ...claim.parked, host: claim.holder.host };
   }
 
   /**
@@ -163,6 +171,23 @@ export class Custody {
     if (!claim) return undefined;
     const { epoch, holder } = claim;
     return { epoch, host: holder.host, goesOn: (await this.#claims.whetherGoesOn(key, epoch))?.how };
+  }
+
+  /** Whether this node was the last that ran the job, or nobody was. Throws StoreUnavailable. */
+  async wasLastHere(key: JobKey): Promise<boolean> {
+    const claim = await this.#claims.current(key);
+    return claim === undefined || claim.holder.host === this.self.host;
+  }
+
+  /** Hosts whose heartbeat moves. Takes a beat and a half. Throws StoreUnavailable. */
+  async hostsThatBeat(): Promise<ReadonlySet<string>> {
+    const { io, store, heartbeatMs } = this.#options;
+    const hosts = (await io.readdir(nodesDirectory(store))).filter((name) => !name.startsWith('.'));
+    for (const host of hosts) await this.#watch.observe(host);
+    await sleep(1.5 * heartbeatMs, undefined, { ref: false });
+    const beating = new Set<string>();
+    for (const host of hosts) if ((await this.#watch.observe(host)).kind === 'alive') beating.add(host);
+    return beating;
   }
 
   /** Throws ClaimLost when another node has the job by now, StoreUnavailable when that is not certain. */

@@ -38,11 +38,12 @@ async function releaseAddresses({ config }: Node, { store }: Checkpoints, key: J
   }
 }
 
-/** For all jobs of the store: what crashes, and epilogs without a caddisd, have left. */
+/** For all jobs that this node ran last: what crashes, and epilogs without a caddisd, have left, and jobs that were cancelled while they waited. Others' are their nodes' (`tidyStore`). */
 export async function discardForgotten(node: Node, checkpoints: Checkpoints): Promise<void> {
   for (const key of await checkpoints.store.jobs()) {
     const scheduler = node.schedulers.get(key.scheduler);
-    if (!scheduler || node.jobs.ofKey(key).length > 0) continue;
+    if (!scheduler || node.jobs.ofKey(key).length > 0 || !(await checkpoints.custody.wasLastHere(key)))
+      continue;
     await discard(node, checkpoints, key, scheduler).catch((error: unknown) => {
       node.log.warn(`${formatKey(key)}: its checkpoints could not be looked at: ${messageOf(error)}`);
       if (!isCheckpointRefused(error)) throw error;

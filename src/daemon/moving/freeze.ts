@@ -1,15 +1,14 @@
 import type { JobEvent } from '../../jobs/transitions.ts';
-import { type Domain, isLibvirtError } from '../../libvirt/index.ts';
 import { CaddisError, messageOf } from '../../model/errors.ts';
+import type { JobRequest } from '../../model/job.ts';
 import type { Job } from '../job.ts';
 import type { Node } from '../node.ts';
 import { withdraw } from './release.ts';
+import { standStill } from './stand-still.ts';
 import { giveTimeBack } from './time-limit.ts';
 
 /** The scheduler is asked within this time; a cancelled job has its KillWait (30 s by default) for its own clean-up. */
 const ASK_TIMEOUT_MS = 10_000;
-/** libvirtd is restarted within seconds. */
-const LIBVIRT_BACK_MS = 15_000;
 
 /** Stops all vCPUs of a job: nothing of it runs, nothing is lost. */
 export async function freeze(node: Node, job: Job): Promise<void> {
@@ -18,15 +17,6 @@ export async function freeze(node: Node, job: Job): Promise<void> {
   await standStill(node, domainOf(job));
   job.frozenSinceMs ??= begun;
   job.log.info('frozen', { ms: Math.round(performance.now() - begun) });
-}
-
-/** Stops a machine's vCPUs, or sees that they are stopped. A libvirtd that died in the middle is waited for: the machine has not heard of its death, and runs on. */
-export async function standStill({ context }: Node, domain: Domain): Promise<void> {
-  await context.hypervisor.suspend(domain).catch(async (error: unknown) => {
-    if (isLibvirtError(error)) throw error;
-    await context.hypervisor.ready(LIBVIRT_BACK_MS);
-    await context.hypervisor.suspend(domain);
-  });
 }
 
 /** Lets a job go on. Its guest's clock has stood still: it is set as soon as the guest can read it. */
@@ -66,6 +56,12 @@ export function whyNotSaved(node: Node, job: Job): string | undefined {
   if (!node.context.checkpoints) return 'there is no store (checkpoint.dir in caddis.toml)';
   const { hosts } = job.facts.request;
   return hosts > 1 ? `it runs on ${hosts} hosts, whose machines cannot be saved as one yet` : undefined;
+}
+
+/** What the user of a job that starts again without its state is told in its output. */
+export function whyAfresh(node: Node, { restartCount, hosts }: JobRequest): string | undefined {
+  if (!node.context.checkpoints || restartCount === 0 || hosts === 1) return undefined;
+  return `caddis: this job starts afresh: it runs on ${hosts} hosts, whose machines cannot be saved as one`;
 }
 
 function domainOf(job: Job) {

@@ -1,4 +1,4 @@
-import { readFile, readlink, stat } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 
 import type { Manifest } from '../../checkpoint/manifest-schema.ts';
 import type { KeptOutput, StreamStand } from '../../guest/protocol/move-documents.ts';
@@ -7,32 +7,37 @@ import type { MovedOutput, MovedRelay, MovedSession, MovedState } from '../../gu
 import { CaddisError } from '../../model/errors.ts';
 import type { Job } from '../job.ts';
 import type { KeptFile } from './kept-output.ts';
+import { pathOf, type StepOutputs } from './step-outputs.ts';
 
 /** What a manifest keeps of a job's steps. */
 export type SavedSessions = Pick<Manifest, 'sessions' | 'relays' | 'forget'>;
 export type SavedSession = SavedSessions['sessions'][number];
-type SavedStream = NonNullable<SavedSession['streams']['stdout']>;
+export type SavedStream = NonNullable<SavedSession['streams']['stdout']>;
 type SavedRelay = SavedSessions['relays'][number];
 
-/** Ends the shims of a job whose machine stands still: how far each had delivered its step's output is all that the next host needs of them. */
-export async function letShimsGo(job: Job): Promise<SavedSessions> {
+/**
+ * Asks the shims of a job whose machine stands still how far each has delivered its step's output, which is all that the next host needs of them. They wait for
+ * `guest.letGo()`: while what they said is not on disk, the next caddisd may have to ask again.
+ */
+export async function askShims(job: Job): Promise<SavedSessions> {
   const { guest } = job.resources;
   if (!guest) throw new CaddisError('the job has no machine any more');
   const files = new Map<bigint, readonly (string | undefined)[]>();
   for (const { session, peerPid } of guest.sessions())
-    if (peerPid !== undefined) files.set(session, await Promise.all([1, 2].map((fd) => fileOf(peerPid, fd))));
-  return toSaved(await guest.move(job.scheduler.movedExitStatus), files, job.given);
+    if (peerPid !== undefined) files.set(session, await Promise.all([1, 2].map((fd) => pathOf(peerPid, fd))));
+  return toSaved(withEnds(job, await guest.move(job.scheduler.movedExitStatus), files), files, job.given);
 }
 
 /** The same of a job that goes on here and stands still at this moment: where its shims stand in their files is read from their descriptors. */
 export async function savedStanding(job: Job, state: MovedState): Promise<SavedSessions> {
   const files = new Map<bigint, readonly (string | undefined)[]>();
   const pids = new Map(job.resources.guest?.sessions().map(({ session, peerPid }) => [session, peerPid]));
+  const ended = withEnds(job, state, files);
   const sessions = await Promise.all(
-    state.sessions.map(async (session) => {
+    ended.sessions.map(async (session) => {
       const pid = pids.get(session.session);
       if (pid === undefined) return session;
-      files.set(session.session, await Promise.all([1, 2].map((fd) => fileOf(pid, fd))));
+      files.set(session.session, await Promise.all([1, 2].map((fd) => pathOf(pid, fd))));
       const [stdout, stderr] = session.streams;
       return {
         ...session,
@@ -53,10 +58,32 @@ async function standingAt(pid: number, fd: number, stand: StreamStand): Promise<
   return { delivered: stand.delivered, position: BigInt(position), device: file.dev, inode: file.ino };
 }
 
-/** Path of the file that a descriptor of another process is open on; undefined for pipes, terminals and files without a name. */
-async function fileOf(pid: number, fd: number): Promise<string | undefined> {
-  const path = await readlink(`/proc/${pid}/fd/${fd}`).catch(() => '');
-  return path.startsWith('/') && !path.endsWith(' (deleted)') ? path : undefined;
+/**
+ * Adds where the output of main steps that are over ends. One of which that is not known, where it would be lost, is left out: its job runs once more, as it would without us.
+ */
+function withEnds(
+  job: Job,
+  state: MovedState,
+  files: Map<bigint, readonly (string | undefined)[]>,
+): MovedState {
+  const sessions = state.sessions.flatMap((session): MovedSession[] => {
+    if (session.phase !== 'ended' || session.relay !== undefined) return [session];
+    const outputs = job.outputs.get(session.session);
+    if (!outputs) return job.scheduler.truncatesOutput ? [] : [session];
+    files.set(
+      session.session,
+      outputs.map((file) => file?.path),
+    );
+    const [stdout, stderr] = session.streams;
+    return [{ ...session, streams: [endOf(stdout, outputs[0]), endOf(stderr, outputs[1])] }];
+  });
+  return { ...state, sessions };
+}
+
+function endOf({ delivered }: StreamStand, file: StepOutputs[number]): StreamStand {
+  if (!file) return { delivered };
+  const { device, inode, base } = file;
+  return { delivered, position: base + delivered, device, inode };
 }
 
 function toSaved(

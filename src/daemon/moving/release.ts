@@ -3,6 +3,7 @@ import type { Generation } from '../../checkpoint/generation.ts';
 import type { JobEvent } from '../../jobs/transitions.ts';
 import { CaddisError, messageOf } from '../../model/errors.ts';
 import { formatBytes } from '../../model/units.ts';
+import { isSavedBefore } from '../../vm/hypervisor.ts';
 import { killQemu, qemuProcess } from '../../vm/qemu-process.ts';
 import type { Job } from '../job.ts';
 import type { Node } from '../node.ts';
@@ -11,6 +12,7 @@ import { savedStanding } from './moved-sessions.ts';
 import { removeReleaseNote, writeReleaseNote } from './release-notes.ts';
 import { restoreMachine, tellAwake } from './restore-machine.ts';
 import { writeCheckpoint } from './save.ts';
+import { runBriefly } from './stand-still.ts';
 
 const REQUEUE_TIMEOUT_MS = 30_000;
 
@@ -38,6 +40,9 @@ export async function writeOut(node: Node, job: Job): Promise<JobEvent | undefin
     return { type: 'written-out' };
   } catch (error) {
     const why = signal.aborted ? 'somebody wants it' : messageOf(error);
+    // The next attempt asks anew where its output stands.
+    if (!signal.aborted && isSavedBefore(error) && job.resources.domain)
+      await runBriefly(node, job.resources.domain).catch((also: unknown) => job.log.warn(messageOf(also)));
     job.log.warn(`the machine keeps its memory: ${why}`);
     return { type: 'write-out-failed' };
   } finally {

@@ -6,7 +6,6 @@ import type { Generation } from '../../checkpoint/generation.ts';
 import { unpackScratch } from '../../checkpoint/scratch.ts';
 import { isNodeUnfit, messageOf, NodeUnfit } from '../../model/errors.ts';
 import { QEMU_OVERHEAD_BYTES } from '../../vm/capacity.ts';
-import { unfit } from '../../vm/hypervisor.ts';
 import { type MachineFacts, machineFacts, withFacts } from '../../vm/metadata.ts';
 import { transferAddress } from '../../vm/network/addresses.ts';
 import { allowPort } from '../../vm/network/anti-spoof.ts';
@@ -17,7 +16,10 @@ import type { Job, JobResources } from '../job.ts';
 import { createPlaces, recordQemu } from '../places.ts';
 import { admit, grow, type NodeContext, stopwatch } from '../start-machine.ts';
 import type { Checkpoints } from './checkpoints.ts';
+import type { ParkedElsewhere } from './custody.ts';
+import { handOver } from './hand-over.ts';
 import { fromSaved, type SavedSessions } from './moved-sessions.ts';
+import { restoreMemory } from './restore-memory.ts';
 
 const RESTORE_TIMEOUT_MS = 30 * 60_000;
 /** A restored guest answers within milliseconds; a loaded emulated one within seconds. */
@@ -38,60 +40,84 @@ export async function restoreMachine(
   job: Job,
   generation: Generation,
   {
+    parked,
     signal,
     scratch = 'unpack',
   }: {
+    readonly parked?: ParkedElsewhere | undefined;
     readonly signal: AbortSignal;
     readonly scratch?: 'unpack' | 'in-place';
   },
 ): Promise<void> {
-  const { config, hypervisor } = context;
+  const { config } = context;
   const { manifest } = generation;
   const saved = factsOf(generation);
   const lap = stopwatch(job.startMs);
-  job.bootPath = 'restore';
   Object.assign(job.sizes, manifest.sizes);
   await admit(context, job, manifest.sizes.memoryBytes + QEMU_OVERHEAD_BYTES[context.acceleration]);
   await createPlaces(job.places, context.qemuOwner);
   await takeAddress(context, job, saved);
   lap('prepare');
-
-  const abort = AbortSignal.any([signal, AbortSignal.timeout(RESTORE_TIMEOUT_MS)]);
-  const totalBytes = manifest.memory.bytes + (manifest.scratch?.packedBytes ?? 0);
-  job.progress = { what: 'restoring', totalBytes, doneBytes: 0 };
-  try {
-    if (scratch === 'unpack') await takeScratch(context, checkpoints, job, generation, abort);
-    lap('scratch');
-    const xml = withFacts(retargetXml(manifest.domainXml, placesOf(context, saved, job)), job.facts);
-    const restored = hypervisor
-      .restore(join(generation.directory, 'memory'), xml, job.machine, {
-        timeoutMs: RESTORE_TIMEOUT_MS,
-        signal: abort,
-      })
-      .then((domain) => {
-        job.resources.domain = domain;
-      });
-    const progress = (bytes: number) => {
-      if (job.progress) job.progress.doneBytes = bytes;
-    };
-    const [outcome, verified] = await Promise.allSettled([
-      restored,
-      checkpoints.store.verify(scratch === 'unpack' ? generation : memoryOf(generation), {
-        signal: abort,
-        progress,
-      }),
-    ]);
-    // What the image is, counts before what libvirt makes of it.
-    if (verified.status === 'rejected') throw verified.reason;
-    if (outcome.status === 'rejected') throw unfit('libvirt could not restore the machine', outcome.reason);
-  } finally {
-    job.progress = undefined;
+  const machineXml = () =>
+    withFacts(retargetXml(manifest.domainXml, placesOf(context, saved, job)), job.facts);
+  const pulled =
+    parked?.generation === generation.number &&
+    (await handOver(context, job, { manifest, machineXml, parked }, signal));
+  lap('hand_over');
+  if (!pulled) {
+    await restoreFromStore(context, checkpoints, job, generation, { machineXml, scratch, lap, signal });
+    lap('restore');
   }
   await noteQemu(job);
   // The port is a new one.
   if (job.facts.tap !== undefined)
     await throttleInbound(job.facts.tap, config.network.inbound_kilobytes_per_second);
-  lap('restore');
+}
+
+async function restoreFromStore(
+  context: NodeContext,
+  checkpoints: Checkpoints,
+  job: Job,
+  generation: Generation,
+  {
+    machineXml,
+    scratch,
+    lap,
+    signal,
+  }: {
+    readonly machineXml: () => string;
+    readonly scratch: 'unpack' | 'in-place';
+    readonly lap: (what: string) => void;
+    readonly signal: AbortSignal;
+  },
+): Promise<void> {
+  const { hypervisor } = context;
+  const { manifest } = generation;
+  job.bootPath = 'restore';
+  const abort = AbortSignal.any([signal, AbortSignal.timeout(RESTORE_TIMEOUT_MS)]);
+  job.progress = { what: 'restoring', totalBytes: manifest.memory.bytes, doneBytes: 0 };
+  try {
+    if (scratch === 'unpack') await takeScratch(context, checkpoints, job, generation, abort);
+    lap('scratch');
+    const { settings, store } = checkpoints;
+    await restoreMemory(hypervisor, store.io, {
+      path: generation.memoryPath,
+      saved: manifest.memory,
+      pipePath: join(settings.staging_dir, `${job.machine}.memory`),
+      xml: machineXml(),
+      name: job.machine,
+      signal: abort,
+      progress: (bytes) => {
+        if (job.progress) job.progress.doneBytes = bytes;
+      },
+      say: (text) => job.log.warn(text),
+      made: (domain) => {
+        job.resources.domain = domain;
+      },
+    });
+  } finally {
+    job.progress = undefined;
+  }
 }
 
 /** The machine stands here already: its job left this node and came back. Throws NodeUnfit when it does not stand still. */
@@ -128,13 +154,23 @@ export async function wakeMachine(
   came: SavedSessions,
   { dropCaches, signal }: { readonly dropCaches: boolean; readonly signal: AbortSignal },
 ): Promise<void> {
-  const { domain } = job.resources;
-  if (!domain) throw new NodeUnfit('the restored machine is gone', { wholeNode: false });
-  const lap = stopwatch(job.startMs);
   const guest = context.connectGuest(job);
   job.resources.guest = guest;
   guest.resume(fromSaved(came));
-  await context.hypervisor.resume(domain);
+  await letRun(context, job, { dropCaches, signal });
+}
+
+/** The same when its guest's sessions are known already. One that runs is not harmed by it. */
+export async function letRun(
+  context: NodeContext,
+  job: Job,
+  { dropCaches, signal }: { readonly dropCaches: boolean; readonly signal: AbortSignal },
+): Promise<void> {
+  const { domain, guest } = job.resources;
+  if (!domain || !guest) throw new NodeUnfit('the restored machine is gone', { wholeNode: false });
+  const lap = stopwatch(job.startMs);
+  if (await context.hypervisor.isPaused(domain)) await context.hypervisor.resume(domain);
+  guest.awake();
   await guest.up(WAKE_TIMEOUT_MS, signal).catch((error: unknown) => {
     throw new NodeUnfit(`the restored guest's agent does not answer: ${messageOf(error)}`, {
       wholeNode: false,
@@ -160,12 +196,6 @@ export async function wakeMachine(
 export async function tellAwake({ resources: { guest } }: Job, signal: AbortSignal): Promise<void> {
   await guest?.up(WAKE_TIMEOUT_MS, signal);
   await guest?.wake({ timeoutMs: WAKE_TIMEOUT_MS, signal });
-}
-
-/** Without the scratch disk, which is still the one that was packed. */
-function memoryOf(generation: Generation): Generation {
-  const { scratch: _, ...manifest } = generation.manifest;
-  return { ...generation, manifest };
 }
 
 async function takeAddress({ config }: NodeContext, job: Job, saved: MachineFacts): Promise<void> {

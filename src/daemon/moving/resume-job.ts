@@ -3,17 +3,24 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { isCheckpointRefused } from '../../checkpoint/errors.ts';
 import type { Generation } from '../../checkpoint/generation.ts';
 import type { Manifest } from '../../checkpoint/manifest-schema.ts';
-import { CaddisError, messageOf } from '../../model/errors.ts';
+import { CaddisError, messageOf, NodeUnfit } from '../../model/errors.ts';
 import type { JobRequest } from '../../model/job.ts';
 import { formatBytes } from '../../model/units.ts';
 import type { Job, JobResources } from '../job.ts';
 import type { NodeContext } from '../start-machine.ts';
 import { type Checkpoints, targetOf } from './checkpoints.ts';
+import type { ParkedElsewhere } from './custody.ts';
 import { keepOutput, keptBefore } from './kept-output.ts';
-import { restoreMachine, thawMachine, wakeMachine } from './restore-machine.ts';
+import { letRun, restoreMachine, thawMachine, wakeMachine } from './restore-machine.ts';
 
+const FINISH_TIMEOUT_MS = 5 * 60_000;
 /** Taken when the machine was about to end: nothing of it ran afterwards. */
 const LAST_WORDS = new Set(['requeue', 'migrate', 'suspend']);
+
+/** Whether the machine had left its host for good when it was saved. */
+export function isLastWord({ reason }: Manifest): boolean {
+  return reason === 'requeue' || reason === 'migrate';
+}
 
 /**
  * The checkpoint that a job which starts again goes on from, if it has one; a job that starts for the first time has none of its own, and half a set of machines is never
@@ -50,8 +57,13 @@ export class AsksTooLittle extends CaddisError {
   override name = 'AsksTooLittle';
 }
 
-/** More is met by growing the machine. Throws AsksTooLittle; a controller that gives no answer lets the job go on as it was. */
+/** More is met by growing the machine; of what a running system has nothing can be taken away. Throws AsksTooLittle; a controller that gives no answer lets the job go on as it was. */
 async function demandEnough(job: Job, { manifest }: Generation, signal: AbortSignal): Promise<void> {
+  const { cpus } = job.request;
+  if (cpus !== undefined && cpus < manifest.sizes.cpus)
+    throw new AsksTooLittle(
+      `this job's saved machine has ${manifest.sizes.cpus} CPUs, and it asks for ${cpus} now: ask for as many again, or cancel it`,
+    );
   // One question for each start: a job that runs in slack was asked about before it was granted that.
   const asked = job.asked
     ? job.request
@@ -66,15 +78,21 @@ async function demandEnough(job: Job, { manifest }: Generation, signal: AbortSig
   );
 }
 
+/** What the job's last run has left of its machine, beside the checkpoint: on this node, or on another. */
+export interface Left {
+  readonly here: JobResources | undefined;
+  readonly elsewhere: ParkedElsewhere | undefined;
+}
+
 /**
- * Restores a job's machine, or takes the one that is parked here, and lets it go on. Throws CheckpointRefused when the images are not what was saved: then the next older one may serve.
+ * Restores a job's machine and lets it go on. Throws CheckpointRefused when the images are not what was saved: then the next older one may serve.
  */
 export async function goOn(
   context: NodeContext,
   checkpoints: Checkpoints,
   job: Job,
   generation: Generation,
-  parked: JobResources | undefined,
+  left: Left,
   signal: AbortSignal,
 ): Promise<void> {
   const { manifest } = generation;
@@ -87,22 +105,53 @@ export async function goOn(
   const patience = rolledBack ? sleep(context.config.storage.lease * 1000, undefined, { signal }) : undefined;
   // Heard below, unless something else goes wrong before.
   patience?.catch(() => undefined);
-  if (parked) await thawMachine(context, job, generation, parked);
-  else await restoreMachine(context, checkpoints, job, generation, { signal });
+  if (left.here) await thawMachine(context, job, generation, left.here);
+  else await restoreMachine(context, checkpoints, job, generation, { parked: left.elsewhere, signal });
   // Before the scheduler opens the output files of the new run.
   job.kept = await keepOutput(job, manifest.sessions);
   job.cameWith = manifest.sessions;
   job.facts.restoredFrom = generation.number;
+  await noteWaking(context, job, rolledBack);
   await checkpoints.store.markResumed(generation);
   await patience;
   await wakeMachine(context, job, manifest, { dropCaches: rolledBack, signal });
 }
 
 /**
+ * From here on the machine itself, and no longer its checkpoint, is what the job goes on from: a caddisd that finds it, in whatever state, lets it run.
+ */
+async function noteWaking({ hypervisor }: NodeContext, job: Job, dropCaches: boolean): Promise<void> {
+  const { domain } = job.resources;
+  if (!domain) throw new NodeUnfit('the restored machine is gone', { wholeNode: false });
+  Object.assign(job.facts, { ready: true, waking: { dropCaches } });
+  await hypervisor.setFacts(domain, job.facts);
+}
+
+/** What an earlier caddisd had begun: `came` is the checkpoint that the machine was made of. Steps that come meanwhile wait for the guest. */
+export async function finishWaking(
+  context: NodeContext,
+  checkpoints: Checkpoints,
+  job: Job,
+  came: Generation,
+): Promise<void> {
+  const { waking } = job.facts;
+  const { domain } = job.resources;
+  if (!waking || !domain) return;
+  const signal = AbortSignal.timeout(FINISH_TIMEOUT_MS);
+  job.resources.guest?.asleep();
+  await checkpoints.store.markResumed(came);
+  if (waking.dropCaches) await sleep(context.config.storage.lease * 1000, undefined, { signal });
+  await letRun(context, job, { dropCaches: waking.dropCaches, signal });
+  delete job.facts.waking;
+  await context.hypervisor.setFacts(domain, job.facts);
+  job.log.info(`goes on from checkpoint ${came.number}, as caddisd was about to have it when it stopped`);
+}
+
+/**
  * What a caddisd that takes over a restored machine has to know: which steps and commands came with it, since some may not have been claimed by their new clients yet. Those
  * that were find their sessions all the same.
  */
-export async function cameWith(checkpoints: Checkpoints, job: Job): Promise<Manifest | undefined> {
+export async function cameWith(checkpoints: Checkpoints, job: Job): Promise<Generation | undefined> {
   const { restoredFrom } = job.facts;
   if (restoredFrom === undefined) return undefined;
   const generations = await checkpoints.store.generations(job.key);
@@ -114,7 +163,7 @@ export async function cameWith(checkpoints: Checkpoints, job: Job): Promise<Mani
   job.bootPath = 'restore';
   job.cameWith = found.manifest.sessions;
   job.kept = keptBefore(job, found.manifest.sessions);
-  return found.manifest;
+  return found;
 }
 
 /** True when another checkpoint, or a fresh start, may still serve the job. */

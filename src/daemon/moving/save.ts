@@ -15,16 +15,17 @@ import type { JobEvent, SaveReason } from '../../jobs/transitions.ts';
 import type { Domain } from '../../libvirt/index.ts';
 import { CaddisError, messageOf } from '../../model/errors.ts';
 import { formatBytes } from '../../model/units.ts';
-import type { Hypervisor } from '../../vm/hypervisor.ts';
+import { type Hypervisor, isSavedBefore } from '../../vm/hypervisor.ts';
 import { qemuProcess, residentBytes } from '../../vm/qemu-process.ts';
 import type { Job } from '../job.ts';
 import type { Node } from '../node.ts';
 import type { Checkpoints } from './checkpoints.ts';
-import { standStill } from './freeze.ts';
+import { finishedSave } from './finished-save.ts';
 import { readIntent, writeIntent } from './intents.ts';
 import { describeCheckpoint } from './manifest-of.ts';
 import { mergeSessions } from './merge-sessions.ts';
-import { letShimsGo, type SavedSessions } from './moved-sessions.ts';
+import { askShims, type SavedSessions } from './moved-sessions.ts';
+import { runBriefly, standStill } from './stand-still.ts';
 
 /** Bound on one save: a store that takes longer is as good as none. */
 const SAVE_TIMEOUT_MS = 30 * 60_000;
@@ -46,10 +47,11 @@ export async function saveMachine(node: Node, job: Job, reason: SaveReason): Pro
     // The freeze before may have met a libvirtd that was just dying: a machine that runs on is never saved.
     if (!stored) await standStill(node, domainOf(job));
     const sessions = await onceForAll(node.config.state_dir, job);
-    const { number, manifest } = await patiently(checkpoints, job, () =>
+    const { number, manifest } = await patiently(checkpoints, job, async () =>
       stored
         ? finishStored(checkpoints, job, stored, sessions, reason)
-        : writeCheckpoint(node, checkpoints, job, sessions, reason),
+        : ((job.isAdopted ? await finishedSave(checkpoints, job) : undefined) ??
+          writeCheckpoint(node, checkpoints, job, sessions, reason)),
     );
     job.savedAs = number;
     if (!stored) node.saves.saw(manifest.memory.bytes, performance.now() - begun);
@@ -64,7 +66,7 @@ export async function saveMachine(node: Node, job: Job, reason: SaveReason): Pro
   } catch (error) {
     job.log.error(`the machine could not be saved: ${messageOf(error)}`);
     // Shims that were not let go yet would keep the job on this node for good.
-    await letShimsGo(job).catch(() => undefined);
+    await endShims(job).catch(() => undefined);
     return { type: 'save-failed', reason: messageOf(error) };
   } finally {
     job.progress = undefined;
@@ -95,17 +97,30 @@ async function patiently<T>({ store }: Checkpoints, job: Job, save: () => Promis
     }
 }
 
-/** Lets the shims go, or takes what an earlier caddisd has written down when it did. */
+/** Lets the shims go, or takes what an earlier caddisd has written down before it did. */
 async function onceForAll(stateDir: string, job: Job): Promise<SavedSessions> {
   const before = await readIntent(stateDir, job.machine);
-  if (before) return before;
+  if (before) {
+    void endShims(job).catch((error: unknown) => job.log.warn(messageOf(error)));
+    return before.saved;
+  }
   if (job.isAdopted && job.shims.size === 0)
     throw new CaddisError(
       'the clients of its steps did not come back after caddisd was started again: how much of their output was delivered is not known',
     );
-  const sessions = await letShimsGo(job);
-  await writeIntent(stateDir, job.machine, sessions);
+  const sessions = await askShims(job);
+  await writeIntent(stateDir, job.machine, { saved: sessions, shims: pidsOf(job) });
+  job.resources.guest?.letGo();
   return sessions;
+}
+
+/** Those whose stand is known, or of no use any more. */
+async function endShims(job: Job): Promise<void> {
+  await askShims(job).finally(() => job.resources.guest?.letGo());
+}
+
+function pidsOf({ resources: { guest } }: Job): number[] {
+  return guest?.sessions().flatMap(({ peerPid }) => peerPid ?? []) ?? [];
 }
 
 /**
@@ -162,7 +177,12 @@ export async function writeCheckpoint(
     job.progress = { what: 'saving', totalBytes: expectedBytes, doneBytes: 0 };
     const signal = AbortSignal.any([AbortSignal.timeout(SAVE_TIMEOUT_MS), ...(wanted ? [wanted] : [])]);
     const [memory, disk] = await Promise.all([
-      writeMemory(node, checkpoints, job, draft, signal),
+      writeMemory(node, checkpoints, job, draft, signal).catch(async (error: unknown) => {
+        // An earlier save of this machine came as far as that. While it runs for a moment nobody is there who would take a word of it.
+        if (!isSavedBefore(error) || job.state.phase !== 'saving') throw error;
+        await runBriefly(node, domain);
+        return writeMemory(node, checkpoints, job, draft, signal);
+      }),
       scratch === undefined
         ? undefined
         : packScratch(store.io, scratch, draft.scratchPath, extents, {

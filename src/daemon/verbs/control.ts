@@ -5,6 +5,9 @@ import { snapshot } from '../moving/snapshot.ts';
 import type { Node } from '../node.ts';
 import { refuseUnsavable } from './refuse-unsavable.ts';
 
+/** Exit status of `migrate` in a job's own name: it cannot be moved with its state, and starts afresh (hooks/gridengine/control.sh). */
+export const EXIT_UNSAVABLE = 3;
+
 export type ControlVerb = 'suspend' | 'resume' | 'migrate';
 
 export function isControlVerb(verb: string): verb is ControlVerb {

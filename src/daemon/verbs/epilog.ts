@@ -7,7 +7,10 @@ import type { Node } from '../node.ts';
 
 /** Ends the job's machines on this node: all incarnations, since this node holds no other copy that anybody wants. Always answers 0: a failing epilog drains the node. */
 export async function epilog(node: Node, scheduler: Scheduler, call: HookCall): Promise<HookAnswer> {
-  const { key, requeued } = scheduler.readEpilog(call);
+  const { key, requeued } = scheduler.readEpilog(
+    call,
+    (key) => node.jobs.current(key)?.facts.request.restartCount,
+  );
   const jobs = node.jobs.ofKey(key);
   await Promise.all(
     jobs.map(async (job) => {

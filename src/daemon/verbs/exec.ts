@@ -9,7 +9,8 @@ import type { HookCall, StepPlan } from '../../model/job.ts';
 import type { Guest } from '../guest.ts';
 import type { HookClient } from '../hook-server.ts';
 import type { Job } from '../job.ts';
-import { keptOutputs, type SavedSession } from '../moving/moved-sessions.ts';
+import { keptOutputs, type SavedSession, type SavedStream } from '../moving/moved-sessions.ts';
+import { type OutputFile, outputsOf } from '../moving/step-outputs.ts';
 import { schedulerVariables } from '../relay.ts';
 import { readCarried, vcpusOf } from '../step-open.ts';
 
@@ -35,6 +36,7 @@ export async function exec(job: Job, call: HookCall, client: HookClient): Promis
   const id = came ? BigInt(came.session) : stepSessionId(job.machine, call.pid);
   if (plan.name === 'batch' && call.cpus.length > 0) job.hostCpus ??= call.cpus;
   job.shims.set(id, call);
+  if (plan.name === 'batch') job.outputs.set(id, await outputsOf(call.pid));
   job.given.set(id, schedulerVariables(plan.env));
   guest.openStep(id, plan.name, stepStart(job, plan, call, job.identity, files), client.peer, origin);
   job.log.debug(`step ${plan.name} is session ${id}`, { pid: call.pid });
@@ -93,19 +95,29 @@ function takeSaved(job: Job, plan: StepPlan, { relay, task }: StepOrigin): Saved
 }
 
 /** Its new client goes on where the last one stood. */
-function goOn(
+async function goOn(
   job: Job,
   guest: Guest,
   plan: StepPlan,
   saved: SavedSession,
   call: HookCall,
   client: HookClient,
-): void {
+): Promise<void> {
   const id = BigInt(saved.session);
   job.shims.set(id, call);
+  if (plan.name === 'batch') {
+    const [stdout, stderr] = await outputsOf(call.pid);
+    job.outputs.set(id, [goesOnAt(stdout, saved.streams.stdout), goesOnAt(stderr, saved.streams.stderr)]);
+  }
   if (saved.given) job.given.set(id, saved.given);
   guest.resumeStep(id, plan.name, client.peer, keptOutputs(saved, job.kept));
   job.log.info(`step ${plan.name} goes on`, { session: saved.session });
+}
+
+/** What stood in the file is put back into it by its client. */
+function goesOnAt(now: OutputFile | undefined, before: SavedStream | undefined): OutputFile | undefined {
+  if (!now || !before?.file) return now;
+  return { ...now, base: BigInt(before.file.length) - BigInt(before.delivered) };
 }
 
 /** Which relayed command started a step, and which of its tasks it is: the command's environment comes back in its steps. */

@@ -2,6 +2,7 @@ import { messageOf } from '../../model/errors.ts';
 import type { HookCall } from '../../model/job.ts';
 import type { HookAnswer, Scheduler } from '../../scheduler/scheduler.ts';
 import type { Job } from '../job.ts';
+import { whyAfresh } from '../moving/freeze.ts';
 import type { Node } from '../node.ts';
 import { grow } from '../start-machine.ts';
 
@@ -18,6 +19,7 @@ export async function facts(
   const said = scheduler.readFacts(call);
   const job = node.jobs.current(said.key);
   if (!job) return { exitCode: 0 };
+  const news = whyAfresh(node, job.request);
   try {
     await job.exclusive(async () => {
       const wanted = {
@@ -28,7 +30,7 @@ export async function facts(
       await grow(node.context, job, wanted, signal);
       await remember(node, job);
     });
-    return { exitCode: 0 };
+    return { exitCode: 0, ...(news === undefined ? {} : { stderr: `${news}\n` }) };
   } catch (error) {
     const reason = messageOf(error);
     job.log.error(`could not be grown: ${reason}`);

@@ -11,6 +11,7 @@ import { identityOf } from '../identity.ts';
 import { Job, type JobResources } from '../job.ts';
 import { unbind } from '../moving/binding.ts';
 import type { Checkpoints } from '../moving/checkpoints.ts';
+import { whyAfresh } from '../moving/freeze.ts';
 import { savePeriodically } from '../moving/periodic.ts';
 import { factsOf } from '../moving/restore-machine.ts';
 import { AsksTooLittle, goOn, isRefusedCheckpoint, newestCheckpoint } from '../moving/resume-job.ts';
@@ -66,6 +67,7 @@ async function begin(
   // A job on several hosts has a machine on each, which are never saved: there is no one who holds it.
   const checkpoints = request.hosts === 1 ? node.context.checkpoints : undefined;
   const refused = new Set<number>();
+  noteItLeft(node, request);
   for (;;) {
     let job: Job | undefined;
     let generation: Generation | undefined;
@@ -79,10 +81,12 @@ async function begin(
       if (here) Object.assign(job.resources, { domain: here.domain, scratch: here.scratch });
       if (isBorrower(node, job))
         await grantSlack(node, job, generation?.manifest.sizes.memoryBytes ?? 0, signal);
-      await checkpoints?.custody.take(job);
-      if (checkpoints && generation) await goOn(node.context, checkpoints, job, generation, here, signal);
+      const elsewhere = await checkpoints?.custody.take(job);
+      if (checkpoints && generation)
+        await goOn(node.context, checkpoints, job, generation, { here, elsewhere }, signal);
       else await startMachine(node.context, job, signal);
       job.facts.ready = true;
+      delete job.facts.waking;
       await node.context.hypervisor.setFacts(job.resources.domain ?? missing(), job.facts);
       await job.dispatch({ type: 'machine-ready' });
       savePeriodically(node, job);
@@ -92,7 +96,8 @@ async function begin(
         `machine ready in ${Object.values(job.startMs).reduce((a, b) => a + b, 0)} ms`,
         job.startMs,
       );
-      return { exitCode: 0 };
+      const news = whyAfresh(node, request);
+      return { exitCode: 0, ...(news === undefined ? {} : { stderr: `${news}\n` }) };
     } catch (error) {
       const reason = messageOf(error);
       await job?.dispatch({ type: 'start-failed', reason, keepAddress: generation !== undefined });
@@ -129,6 +134,15 @@ async function begin(
       return noMachine(node, scheduler, request, reason, signal);
     }
   }
+}
+
+/** A start on the very host that still saves the last run: that one's epilog is over, even if it came while no caddisd heard it. */
+function noteItLeft(node: Node, { key }: JobRequest): void {
+  for (const job of node.jobs.ofKey(key))
+    if (job.state.phase === 'saving' || job.state.phase === 'saved')
+      job
+        .dispatch({ type: 'epilog', requeued: true })
+        .catch((error: unknown) => job.log.error(messageOf(error)));
 }
 
 /** What a parked machine of this checkpoint holds, if it is still there; one of another checkpoint is ended. */

@@ -1,6 +1,6 @@
 import { type Frame, frameOf, payloadOf } from './frame.ts';
 import { TlvWriter, u64s } from './tlv.ts';
-import { FrameType, ProtocolError, type Stream, Tag } from './types.ts';
+import { FrameType, MovedFlag, ProtocolError, type Stream, Tag } from './types.ts';
 
 /** Where an output stream of a session stands on the stdio side. */
 export interface StreamStand {
@@ -24,9 +24,19 @@ const STAND_BYTES = 32;
 /** As a position or a length: none. */
 const NONE = 2n ** 64n - 1n;
 
-/** MOVED to a stdio side: the session goes on elsewhere, and this client ends with `exitStatus`, which tells the scheduler so. */
+/** MOVED to a stdio side: the session goes on elsewhere. It says how far it came, and waits for `endMoved`. */
 export function askMoved(session: bigint, exitStatus = 0): Frame {
   return frameOf({ type: FrameType.Moved, session, offset: BigInt(exitStatus) });
+}
+
+/** MOVED to a stdio side whose answer is kept for good: this client ends with `exitStatus`, which tells the scheduler that the job goes on elsewhere. */
+export function endMoved(session: bigint, exitStatus = 0): Frame {
+  return frameOf({
+    type: FrameType.Moved,
+    session,
+    flags: MovedFlag.End,
+    offset: BigInt(exitStatus),
+  });
 }
 
 /** MOVED of a stdio side: stdout, stderr. Throws ProtocolError. */

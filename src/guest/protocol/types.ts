@@ -51,6 +51,8 @@ export const ExitKind = { Exited: 0, Signalled: 1, NotStarted: 2, Lost: 3 } as c
 export const PauseFlag = { Freeze: 1, Sync: 2, Drop: 4 } as const;
 /** Flags of OPENED. */
 export const OpenedFlag = { Merged: 1, Resumes: 2 } as const;
+/** Flags of MOVED to a stdio side: its answer is kept for good. */
+export const MovedFlag = { End: 1 } as const;
 export const SignalScope = { Session: 0, Main: 1, Foreground: 2 } as const;
 export const LogLevels = ['error', 'warn', 'info', 'debug'] as const;
 export const AttachedState = { Unknown: 0, Running: 1, Exited: 2 } as const;

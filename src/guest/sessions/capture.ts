@@ -1,7 +1,7 @@
 import { type Frame, frameOf, payloadOf } from '../protocol/frame.ts';
 import { encodeMoved } from '../protocol/move-documents.ts';
 import { type ExitStatus, parseExit } from '../protocol/session-payloads.ts';
-import { FrameType, Stream } from '../protocol/types.ts';
+import { FrameType, MovedFlag, Stream } from '../protocol/types.ts';
 import type { SessionPeer } from './peer.ts';
 
 export interface Captured {
@@ -46,7 +46,7 @@ export class CapturePeer implements SessionPeer {
     if (frame.type === FrameType.Data) this.#data(frame);
     else if (frame.type === FrameType.Exit) this.#exit = parseExit(frame);
     else if (frame.type === FrameType.Lost) this.#reject(new Error('the link to the guest broke'));
-    else if (frame.type === FrameType.Moved) this.#moved();
+    else if (frame.type === FrameType.Moved && (frame.flags & MovedFlag.End) === 0) this.#moved();
     this.#finish();
   }
 

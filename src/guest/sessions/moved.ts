@@ -1,5 +1,5 @@
 import type { Frame } from '../protocol/frame.ts';
-import { askMoved, parseMoved, type StreamStand } from '../protocol/move-documents.ts';
+import { askMoved, endMoved, parseMoved, type StreamStand } from '../protocol/move-documents.ts';
 import type { ExitStatus } from '../protocol/session-payloads.ts';
 import type { StepSession } from './step.ts';
 
@@ -67,6 +67,7 @@ export class Departure {
   readonly #asked = new Set<bigint>();
   readonly #waiting = new Map<bigint, () => void>();
   readonly #exitStatus: number;
+  #isKept = false;
 
   constructor(exitStatus: number) {
     this.#exitStatus = exitStatus;
@@ -89,9 +90,20 @@ export class Departure {
     clearTimeout(timer);
   }
 
-  /** A shim came back: the connection broke before it could answer. Those that are not asked yet will be. */
+  /** What they answered is kept for good: they end, and those that come back too. */
+  letGo(steps: readonly StepSession[]): void {
+    this.#isKept = true;
+    for (const step of steps) this.#end(step);
+  }
+
+  /** A shim came back: the connection broke before it could answer, or before it heard that it may end. Those that are not asked yet will be. */
   peerBack(step: StepSession): void {
-    if (this.#asked.has(step.id)) step.peer?.send(askMoved(step.id, this.#exitStatus));
+    if (this.#isKept) this.#end(step);
+    else if (this.#asked.has(step.id)) step.peer?.send(askMoved(step.id, this.#exitStatus));
+  }
+
+  #end({ id, peer }: StepSession): void {
+    peer?.send(endMoved(id, this.#exitStatus));
   }
 
   /** Throws ProtocolError. */
@@ -128,6 +140,12 @@ export function describeStanding(step: StepSession): MovedSession {
 /** A session that is over while the command that started it is not. */
 export function describeEnded(step: StepSession): MovedSession {
   const [stdout, stderr] = step.delivered;
+  return describe(step, 'ended', [{ delivered: stdout }, { delivered: stderr }]);
+}
+
+/** A main step whose shim has said that it has all of it. */
+export function describeTaken(step: StepSession): MovedSession {
+  const [stdout, stderr] = step.ends ?? step.delivered;
   return describe(step, 'ended', [{ delivered: stdout }, { delivered: stderr }]);
 }
 

@@ -15,6 +15,7 @@ import {
   Departure,
   describeEnded,
   describeStanding,
+  describeTaken,
   type MovedSession,
   type MovedState,
   type MoveOptions,
@@ -43,6 +44,8 @@ export interface SessionRouterEvents {
   violation: [text: string];
 }
 
+/** What adapters call the step that is the job itself. */
+const MAIN_STEP = 'batch';
 /** Per machine: a node starts far fewer, so that more is a runaway. */
 const MOST_SESSIONS = 4096;
 /** How often streams are looked at while they come to rest. */
@@ -66,6 +69,8 @@ export class SessionRouter extends EventEmitter<SessionRouterEvents> {
   readonly #onSignal: OnSignal;
   /** Steps that are over, by the relayed command that started them, while that one is not. */
   readonly #endedBy = new Map<bigint, MovedSession[]>();
+  /** Main steps that ended of themselves: a scheduler that had put the job back meanwhile starts them once more, and they are to be told how they ended. */
+  readonly #mainEnded = new Map<bigint, MovedSession>();
   /** Such steps of a machine that comes from another host, and their shims. */
   readonly #ended = new Map<bigint, MovedSession>();
   /** The machine goes to another host: nothing passes any more. */
@@ -150,8 +155,8 @@ export class SessionRouter extends EventEmitter<SessionRouterEvents> {
   }
 
   /**
-   * Lets go of the sessions of a frozen machine, which goes on elsewhere: shims deliver what they have, answer and end with status 0; what relayed commands have said and
-   * the guest has not taken is collected, and they end. Nothing passes to or from the guest any more. Once per router.
+   * Lets go of the sessions of a frozen machine, which goes on elsewhere: shims deliver what they have, and answer; what relayed commands have said and the guest has not
+   * taken is collected. Nothing passes to or from the guest any more. Once per router. Shims, and the commands that they run, end after `letGo`.
    */
   async move(options: MoveOptions = {}): Promise<MovedState> {
     const { quietMs = 250, drainMs = 2000, answerMs = 5000, exitStatus = 0 } = options;
@@ -175,10 +180,15 @@ export class SessionRouter extends EventEmitter<SessionRouterEvents> {
     );
     const steps = [...this.#steps.values()].map((step) => departure.describe(step));
     return {
-      sessions: [...steps, ...[...this.#endedBy.values()].flat()],
+      sessions: [...steps, ...this.#over()],
       relays: commands,
       forget: [...this.#acknowledge],
     };
+  }
+
+  /** What `move` has given is kept for good: the shims end with its exit status, and so does one that comes back. */
+  letGo(): void {
+    this.#departure?.letGo([...this.#steps.values()]);
   }
 
   /**
@@ -188,10 +198,14 @@ export class SessionRouter extends EventEmitter<SessionRouterEvents> {
   stand(): MovedState {
     const steps = [...this.#steps.values()].map((step) => describeStanding(step));
     return {
-      sessions: [...steps, ...[...this.#endedBy.values()].flat()],
+      sessions: [...steps, ...this.#over()],
       relays: this.#relays.stand(),
       forget: [...this.#acknowledge],
     };
+  }
+
+  #over(): MovedSession[] {
+    return [...[...this.#endedBy.values()].flat(), ...this.#mainEnded.values()];
   }
 
   /** Resolves with true when no stream has moved for `quietMs`, with false after `boundMs`. What a step said flows on through the command that started it. */
@@ -224,6 +238,7 @@ export class SessionRouter extends EventEmitter<SessionRouterEvents> {
       if (moved.phase === 'ended') {
         this.#ended.set(moved.session, moved);
         if (moved.relay !== undefined) this.#rememberEnd(moved.relay, moved);
+        else this.#mainEnded.set(moved.session, moved);
       } else if (moved.phase !== 'opening') {
         const { session, name, relay, task } = moved;
         const origin = { ...(relay !== undefined && { relay }), ...(task !== undefined && { task }) };
@@ -283,13 +298,14 @@ export class SessionRouter extends EventEmitter<SessionRouterEvents> {
 
   #add(id: bigint, name: string, open: readonly Frame[], peer: SessionPeer, origin: StepOrigin = {}): void {
     if (this.#closed) throw new Error('the machine is gone');
-    if (this.#departure) throw new Error('the machine goes on elsewhere');
+    if (this.#departure && open.length > 0) throw new Error('the machine goes on elsewhere');
     if (this.#steps.size >= MOST_SESSIONS)
       throw new RangeError(`more than ${MOST_SESSIONS} steps in one machine`);
     const step = this.#newStep(id, name, open, origin);
     step.peerBack(peer);
     if (this.#link.isUp) step.linkUp();
     this.#listen(step, peer);
+    this.#departure?.peerBack(step);
   }
 
   #newStep(id: bigint, name: string, open: readonly Frame[], origin: StepOrigin): StepSession {
@@ -407,6 +423,8 @@ export class SessionRouter extends EventEmitter<SessionRouterEvents> {
     const step = this.#steps.get(session);
     const relay = step?.about.relay;
     if (step && this.#isRelayed(relay)) this.#rememberEnd(relay, describeEnded(step));
+    else if (step?.name === MAIN_STEP && step.endedByItself)
+      this.#mainEnded.set(session, describeTaken(step));
     this.#steps.delete(session);
     this.#signals.forget(session);
     this.#departure?.over(session);

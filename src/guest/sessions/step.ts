@@ -52,10 +52,13 @@ export class StepSession {
   peer: SessionPeer | undefined;
   /** How it ended, as far as the guest has said. */
   exit: ExitStatus | undefined;
+  /** How long stdout and stderr are in all; once it has ended. */
+  ends: readonly [bigint, bigint] | undefined;
   /** It comes from another host and its shim has not taken that yet: where it stood there. */
   resuming: MovedSession | undefined;
   #resume: Frame | undefined;
   #phase: 'opening' | 'running' | 'exited' = 'opening';
+  #wasSignalled = false;
   /** Guest and shim agreed on offsets in this generation: frames pass. */
   #attached = false;
   /** The shim's ATTACH, waiting for the link. */
@@ -83,6 +86,11 @@ export class StepSession {
 
   get phase(): 'opening' | 'running' | 'exited' {
     return this.#phase;
+  }
+
+  /** It has ended, and nobody had sent it a signal. */
+  get endedByItself(): boolean {
+    return !this.#wasSignalled && (this.exit?.kind === 'exited' || this.exit?.kind === 'signalled');
   }
 
   /** stdout, stderr: what the shim has said that it delivered. */
@@ -145,6 +153,7 @@ export class StepSession {
 
   fromPeer(sent: Frame): void {
     const frame = this.#narrowed(sent);
+    if (frame.type === FrameType.Signal) this.#wasSignalled = true;
     if (frame.type === FrameType.Attach) {
       const [, stdout, stderr] = parseAttach(frame);
       if (this.#phase === 'opening') return;
@@ -206,6 +215,7 @@ export class StepSession {
 
   /** From caddisd itself, not from the shim: passes whether or not a shim is attached. */
   signal(frame: Frame): void {
+    this.#wasSignalled = true;
     if (this.#linkUp) this.#events.toGuest(frame);
     else this.#hold(frame);
   }
@@ -248,6 +258,7 @@ export class StepSession {
     const exit = parseExit(frame);
     const { status } = exit;
     this.exit = status;
+    this.ends = [exit.stdoutEnd, exit.stderrEnd];
     if (this.#phase !== 'exited') {
       this.#phase = 'exited';
       this.#open = [];

@@ -31,6 +31,8 @@ enum exit_kind { EXIT_STATUS = 0, EXIT_SIGNAL = 1, EXIT_NOT_STARTED = 2, EXIT_LO
 enum pause_flags { PAUSE_FREEZE = 1, PAUSE_SYNC = 2, PAUSE_DROP = 4 };
 /* Flags of OPENED. */
 enum opened_flags { OPENED_MERGED = 1, OPENED_RESUMES = 2 };
+/* Flags of MOVED to a stdio side. */
+enum moved_flags { MOVED_END = 1 };
 enum signal_scope { SIGNAL_SESSION = 0, SIGNAL_MAIN = 1, SIGNAL_FOREGROUND = 2 };
 
 enum tag {

@@ -13,6 +13,8 @@
 
 /* A reader that takes nothing for so long gets the rest from the next host: the guest has it still. */
 #define DELIVER_MS 2000
+/* A caddisd that has the answer writes it down at once. One that says nothing for so long is older than that word. */
+#define END_MS 20000
 #define STREAM_BYTES 32
 
 static int64_t now_ms(void)
@@ -23,22 +25,24 @@ static int64_t now_ms(void)
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-void move_begin(struct stdio *s, int status)
+void move_asked(struct stdio *s, const struct frame *f)
 {
-	s->move_status = status;
+	s->move_status = (int)(f->offset & 255);
 	if (!s->moving)
 		s->move_until_ms = now_ms() + DELIVER_MS;
 	s->moving = 1;
+	if (f->flags & MOVED_END)
+		s->move_over = 1;
 }
 
 int move_timeout(const struct stdio *s)
 {
 	int64_t left = s->move_until_ms - now_ms();
 
-	if (!s->moving || s->moved)
-		return -1;
-	return left > 0 ? (int)left : 0;
+	return !s->moving || move_may_end(s) ? -1 : left > 0 ? (int)left : 0;
 }
+
+int move_may_end(const struct stdio *s) { return s->moved && (s->move_over || now_ms() >= s->move_until_ms); }
 
 static int undelivered(const struct stdio *s) { return s->out[0].ring.end > s->out[0].ring.base || s->out[1].ring.end > s->out[1].ring.base; }
 
@@ -62,6 +66,8 @@ void move_work(struct stdio *s)
 	for (int i = 0; i < 2; i++)
 		describe(&s->out[i], b + i * STREAM_BYTES);
 	s->moved = s->host.send(s->host.user, &f, b);
+	if (s->moved)
+		s->move_until_ms = now_ms() + END_MS;
 }
 
 /* Where the next byte will go in the file. */

@@ -52,7 +52,7 @@ void stdio_disconnected(struct stdio *s)
 	s->state = STDIO_ATTACHING;
 	s->attach_sent = 0;
 	s->want_attach = 0; /* not before the new connection's OPENED */
-	s->moving = s->moved = 0; /* it will be said again */
+	s->moving = s->moved = s->move_over = 0; /* it will be said again */
 	if (!stdio_complete(s))
 		forget_received(s);
 }
@@ -215,7 +215,7 @@ int stdio_frame(struct stdio *s, const struct frame *f)
 	case F_EXIT: return on_exit_frame(s, f);
 	/* Who moves has nothing to lose any more. */
 	case F_LOST: return s->moving ? 0 : on_lost(s, f);
-	case F_MOVED: move_begin(s, (int)(f->offset & 255)); return 0;
+	case F_MOVED: move_asked(s, f); return 0;
 	case F_RESUME: s->wrong = move_resume(s, f); return s->wrong ? -1 : 0;
 	default: return wrong(s, "a frame that is not for a stdio side");
 	}
@@ -246,7 +246,7 @@ void stdio_watch(struct stdio *s, struct pollset *set)
 	for (int i = 0; i < 2; i++) {
 		struct stdio_output *o = &s->out[i];
 
-		o->place = o->ring.end > o->ring.base ? pollset_add(set, o->fd, POLLOUT) : POLLSET_NONE;
+		o->place = o->ring.end > o->ring.base && !s->moved ? pollset_add(set, o->fd, POLLOUT) : POLLSET_NONE;
 	}
 }
 
@@ -352,6 +352,11 @@ static int delivered(const struct stdio *s)
 
 void stdio_work(struct stdio *s, const struct pollset *set)
 {
+	/* How far this side came was said: from here on it stays so. */
+	if (s->moved) {
+		send_signals(s);
+		return;
+	}
 	read_input(s, set);
 	for (int i = 0; i < 2; i++) {
 		if (s->out[i].ring.end > s->out[i].ring.base)
@@ -402,7 +407,7 @@ void stdio_winsize(struct stdio *s, const struct winsize *size)
 	s->want_size = 1;
 }
 
-int stdio_moved(const struct stdio *s) { return s->moved; }
+int stdio_moved(const struct stdio *s) { return move_may_end(s); }
 
 int stdio_finished(const struct stdio *s) { return s->state == STDIO_ENDED; }
 

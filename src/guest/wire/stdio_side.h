@@ -47,7 +47,7 @@ struct stdio {
 	enum stdio_state state;
 	int tty, want_attach, attach_sent, background, ack_sent;
 	int awaits_resume, resumed; /* it comes from another host */
-	int moving, moved; /* it goes to another host; the answer is queued */
+	int moving, moved, move_over; /* it goes to another host; the answer is queued; it was written down */
 	int move_status; /* what this process then ends with */
 	int64_t move_until_ms;
 	struct stdio_input in;
@@ -86,7 +86,7 @@ void stdio_signal(struct stdio *s, int number, int scope);
 void stdio_winsize(struct stdio *s, const struct winsize *size);
 /* 1 when the exit is known and all output was received: nothing is needed from the other side any more. */
 int stdio_complete(const struct stdio *s);
-/* 1 when the session goes on elsewhere and the answer that says how far we came is queued: as soon as it is sent, nothing is left to do here. */
+/* 1 when the session goes on elsewhere, the answer that says how far we came is queued, and its receiver has it for good: nothing is left to do here once all is sent. */
 int stdio_moved(const struct stdio *s);
 /* 1 when the exit is known, all output was delivered and EXIT_ACK was queued. */
 int stdio_finished(const struct stdio *s);

@@ -11,7 +11,7 @@ import { complete } from './complete.ts';
 import { complexText, setNodeHealth } from './node-health.ts';
 import { gridEnginePlacement } from './placement.ts';
 import { createPublish } from './publish.ts';
-import { parseQstatJob, parseQstatList } from './qstat.ts';
+import { parseQstatHosts, parseQstatJob, parseQstatList } from './qstat.ts';
 import { readEpilog } from './read-epilog.ts';
 import { readProlog } from './read-prolog.ts';
 import { readStep } from './read-step.ts';
@@ -74,6 +74,7 @@ export function createGridEngine(options: GridEngineOptions): Scheduler {
       return { exitCode: EXIT_RESCHEDULE };
     },
     async sendBack(request, reason, signal) {
+      if (!request.requeueable) return fail(request, reason);
       await noteReason(request.key, reason, run, signal);
       await backOff.wait(request.key, signal);
       return { exitCode: EXIT_RESCHEDULE };
@@ -92,7 +93,13 @@ export function createGridEngine(options: GridEngineOptions): Scheduler {
     async isRunning(key, signal) {
       try {
         const xml = await run(['qstat', '-xml', '-j', key.jobId], signal);
-        return parseQstatJob(xml, key.jobId)?.activeTasks.has(key.task) ?? false;
+        if (!parseQstatJob(xml, key.jobId)?.activeTasks.has(key.task)) return false;
+        // Its next start may have begun elsewhere. Most jobs are here, and the list of these is short.
+        const running = ['qstat', '-xml', '-u', '*', '-g', 't', '-s', 'rs'];
+        const task = taskName(key);
+        if (parseQstatList(await run([...running, '-q', `*@${host}`], signal)).has(task)) return true;
+        const hosts = parseQstatHosts(await run(running, signal)).get(task);
+        return hosts === undefined || hosts.size === 0 || hosts.has(host);
       } catch {
         return undefined;
       }
@@ -133,9 +140,10 @@ export function createGridEngine(options: GridEngineOptions): Scheduler {
 
 /** In the job's context (`qstat -j`), which its user reads while it waits. Without an answer it goes back without a word. */
 async function noteReason(key: JobKey, reason: string, run: RunCommand, signal: AbortSignal): Promise<void> {
-  await run(['qalter', '-ac', `caddis=${complexText(`sent back: ${reason}`)}`, key.jobId], signal).catch(
-    () => undefined,
-  );
+  await run(
+    ['qalter', '-ac', `caddis_slack=${complexText(`sent back: ${reason}`)}`, key.jobId],
+    signal,
+  ).catch(() => undefined);
 }
 
 function taskName(key: JobKey): string {

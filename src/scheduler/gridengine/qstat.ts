@@ -108,6 +108,8 @@ export function parseQstatJob(xml: string, jobId: string): QstatJob | undefined 
 
 const listed = z.object({
   JB_job_number: z.string(),
+  /** Queue instance, `all.q@n1`; empty for jobs that wait. */
+  queue_name: z.string().default(''),
   /** Absent for jobs that are no arrays. */
   tasks: z.string().default('1'),
 });
@@ -117,9 +119,20 @@ const list = z.object({
 
 /** Tasks (`ID.TASK`) that `qstat -xml -s s` lists. Throws SchedulerUnavailable for anything else. */
 export function parseQstatList(xml: string): ReadonlySet<string> {
+  return new Set(parseQstatHosts(xml).keys());
+}
+
+/** The same, with the hosts (without domain) on which each is. `qstat -g t` lists all hosts of a parallel job. */
+export function parseQstatHosts(xml: string): ReadonlyMap<string, ReadonlySet<string>> {
   const parsed = list.safeParse(parser.parse(xml));
   if (!parsed.success)
     throw new SchedulerUnavailable(`expected qstat -xml to list jobs, got "${xml.slice(0, 200)}"`);
-  const jobs = parsed.data.job_info.queue_info?.job_list ?? [];
-  return new Set(jobs.map(({ JB_job_number, tasks }) => `${JB_job_number}.${tasks}`));
+  const hosts = new Map<string, Set<string>>();
+  for (const { JB_job_number, tasks, queue_name } of parsed.data.job_info.queue_info?.job_list ?? []) {
+    const task = `${JB_job_number}.${tasks}`;
+    const host = /@([^.]+)/.exec(queue_name)?.[1];
+    const known = hosts.get(task) ?? new Set();
+    hosts.set(task, host === undefined ? known : known.add(host));
+  }
+  return hosts;
 }

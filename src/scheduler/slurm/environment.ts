@@ -1,5 +1,8 @@
 import { BadHookCall } from '../scheduler.ts';
 
+/** Under --export=NONE (SLURM_EXPORT_ENV) srun hands on nothing but its own variables: those that begin so. */
+export const STEP_VARIABLE_PREFIX = 'SLURM_';
+
 export type Environment = Readonly<Record<string, string>>;
 
 /** Throws BadHookCall naming the variable. */

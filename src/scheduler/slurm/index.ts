@@ -1,6 +1,5 @@
 import { hostname } from 'node:os';
 
-import { formatKey, type JobKey } from '../../model/job.ts';
 import { writeRefusal } from '../refusal.ts';
 import type { Scheduler } from '../scheduler.ts';
 import { isForBatchShell } from './batch-signals.ts';
@@ -49,8 +48,6 @@ const ON_NODE = /^(RUNNING|SUSPENDED|COMPLETING|CONFIGURING|STOPPED|SIGNALING|ST
 /** States of a job that runs or will run, on whatever node. */
 const WANTED =
   /^(PENDING|REQUEUED|REQUEUE_|RUNNING|SUSPENDED|COMPLETING|CONFIGURING|STOPPED|SIGNALING|RESIZING|SPECIAL_EXIT)/;
-/** Prologs remembered for their restart count; a node has far fewer jobs at once. */
-const MAX_REMEMBERED = 10_000;
 
 /** Slurm behind the Scheduler interface. */
 export function createSlurm(options: SlurmOptions): Scheduler {
@@ -60,7 +57,6 @@ export function createSlurm(options: SlurmOptions): Scheduler {
   const runDir = options.runDir ?? '/run/caddis';
   const words = new StepdWords(nodes.own, run);
   const slack = new SlackPublisher(nodes.lending, run, options.publishIntervalMs ?? 60_000);
-  const restarts = new Map<string, number>();
   return {
     relayCommands: SLURM_COMMANDS,
     relayRule: (argv, env) => slurmRelayRule(argv, env, options.binDir),
@@ -68,15 +64,9 @@ export function createSlurm(options: SlurmOptions): Scheduler {
     readProlog(call) {
       const request = readProlog(call);
       void words.learn();
-      if (restarts.size >= MAX_REMEMBERED) restarts.clear();
-      restarts.set(formatKey(request.key), request.restartCount);
       return request;
     },
-    readEpilog(call) {
-      const end = readEpilog(call, (key: JobKey) => restarts.get(formatKey(key)));
-      restarts.delete(formatKey(end.key));
-      return end;
-    },
+    readEpilog,
     readFacts,
     readStep: (call) => ({
       ...readStep(call),

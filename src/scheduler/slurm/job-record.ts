@@ -28,7 +28,7 @@ export interface JobRecord {
   readonly scratchBytes: number | undefined;
   /** What it was lent on each node: MiB of our GRES, which job_submit.lua asks for in the place of memory. */
   readonly slackBytes: number | undefined;
-  /** Undefined: not said, or somebody else's words look like it. */
+  /** Empty: there is none. Undefined: it cannot be told from somebody else's words that look like it. */
   readonly adminComment: string | undefined;
 }
 
@@ -63,10 +63,7 @@ export function parseJobRecord(text: string, jobId: string, here: readonly strin
     memorySource: memorySource(field),
     scratchBytes: positive(scaled(field('MinTmpDiskNode'))),
     slackBytes: slackOf(field('TresPerNode')),
-    adminComment: onlyOne(
-      line,
-      /\sAdminComment=(.*?)\s+(?=(?:SystemComment|StdErr|StdIn|Power|Licenses)=)/g,
-    )?.trim(),
+    adminComment: line.includes(' AdminComment=') ? adminCommentOf(line) : '',
   };
 }
 
@@ -93,6 +90,11 @@ function nodeShare(
 /** Whether one of these nodes is this host. */
 export function isOnOneOf(nodes: readonly string[], here: readonly string[]): boolean {
   return here.some((name) => nodes.includes(name));
+}
+
+function adminCommentOf(line: string): string | undefined {
+  const next = 'SystemComment|StdErr|StdIn|Power|Licenses';
+  return onlyOne(line, new RegExp(`\\sAdminComment=(.*?)\\s+(?=(?:${next})=)`, 'g'))?.trim();
 }
 
 /** `gres:gpu:1,gres:slackmem:300`. */

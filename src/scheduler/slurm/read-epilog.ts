@@ -3,8 +3,8 @@ import { jobIdOf, requiredCount } from './environment.ts';
 
 /**
  * What an Epilog's environment says. In the epilog of a job that was requeued, held or preempted SLURM_JOB_RESTART_COUNT is already one higher than in its
- * prolog; after a cancel, a time limit or the end it is the same (facts/slurm.md). `restartsAtProlog` undefined: we did not see the prolog; then the count
- * says nothing and `requeued` is false.
+ * prolog; after a cancel, a time limit or the end it is the same (facts/slurm.md). `restartsAtProlog` undefined: there is no machine of this job; then the
+ * count says nothing and `requeued` is false.
  */
 export function readEpilog(
   call: HookCall,

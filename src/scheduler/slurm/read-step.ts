@@ -2,7 +2,7 @@ import { basename } from 'node:path';
 
 import type { HookCall, StepPlan } from '../../model/job.ts';
 import { BadHookCall } from '../scheduler.ts';
-import { type Environment, jobIdOf } from './environment.ts';
+import { type Environment, jobIdOf, STEP_VARIABLE_PREFIX } from './environment.ts';
 
 /** SLURM_STEP_ID of the shell that salloc opens with LaunchParameters=use_interactive_step (SLURM_INTERACTIVE_STEP in slurm.h). */
 const INTERACTIVE_STEP = '4294967290';
@@ -14,7 +14,7 @@ const INTERACTIVE_STEP = '4294967290';
  * as slurmstepd does (after task_init, so that we see the bare name), and becomes argv[0]; without PATH nothing is found and the step fails, as natively.
  */
 export function readStep(call: HookCall): StepPlan {
-  const { env } = call;
+  const env = ourNames(call.env);
   jobIdOf(env);
   const argv = taskArguments(call);
   const program = argv[0] as string;
@@ -29,6 +29,17 @@ export function readStep(call: HookCall): StepPlan {
     // 0700 and the user's own, as slurmd writes it.
     carry: name === 'batch' && isSpoolScript(program) ? [{ path: program, mode: 0o700, uid: call.uid }] : [],
   };
+}
+
+/** What decideRelay gave a step's command by a name that srun hands on. */
+function ourNames(env: Environment): Environment {
+  const prefixed = `${STEP_VARIABLE_PREFIX}CADDIS_`;
+  return Object.fromEntries(
+    Object.entries(env).map(([name, value]) => [
+      name.startsWith(prefixed) ? name.slice(STEP_VARIABLE_PREFIX.length) : name,
+      value,
+    ]),
+  );
 }
 
 /** The client drops CADDIS_ARGV0 and sends the task's own argv; its explicit form is `caddis-hook exec [--scheduler slurm] -- CMD ARG...`. */

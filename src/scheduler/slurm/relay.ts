@@ -2,6 +2,7 @@ import { join } from 'node:path';
 
 import { firstOperand, hasLongOption, type OptionTable, optionValues, type RelayRule } from '../relay.ts';
 import { broadcastRule } from './broadcast.ts';
+import { STEP_VARIABLE_PREFIX } from './environment.ts';
 
 /** Commands that only ask or tell the controller. */
 const CONTROL = [
@@ -66,6 +67,7 @@ export function slurmRelayRule(
         files: filesOf(argv, LAUNCH_OPTIONS, SRUN_FILES),
         // With --chdir the step's directory is named, wherever srun stands.
         startsStep: optionValues(argv, LAUNCH_OPTIONS, ['chdir', 'D']).length === 0,
+        stepVariablePrefix: STEP_VARIABLE_PREFIX,
         // Its steps go on in the job's machine: they attach to the sessions that they had.
         mayRepeat: true,
       };

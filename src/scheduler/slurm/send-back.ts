@@ -4,6 +4,7 @@ import { writeRefusal } from '../refusal.ts';
 import type { HookAnswer } from '../scheduler.ts';
 import type { RunCommand } from './commands.ts';
 import { askJob } from './complete.ts';
+import type { JobRecord } from './job-record.ts';
 
 const OURS = /\[caddis: ([^\];]*)[^\]]*\]/;
 /** slurmctld keeps longer ones, but "scontrol show job" prints one line. */
@@ -27,16 +28,21 @@ export async function sendBack(
   try {
     const record = await askJob(request.key, here, signal, run);
     if (!record) return { exitCode: 0 };
-    // Told while it is still seen as running: afterwards slurmctld is busy with its end. A comment that cannot be written keeps no job here.
-    const comment = withReason(record.adminComment ?? '', `${here[0]}: ${reason}`);
-    await run(['scontrol', 'update', `jobid=${record.taskName}`, `AdminComment=${comment}`], signal).catch(
-      () => undefined,
-    );
+    await note(record, `${here[0]}: ${reason}`, run, signal);
     await run(['scontrol', 'requeue', record.taskName], signal);
     return { exitCode: 0 };
   } catch (error) {
     return { exitCode: 0, stderr: `caddis: not requeued: ${messageOf(error)}\n` };
   }
+}
+
+/** While it is still seen as running: afterwards slurmctld is busy with its end. A comment that cannot be read or written keeps no job here. */
+async function note(record: JobRecord, reason: string, run: RunCommand, signal: AbortSignal): Promise<void> {
+  if (record.adminComment === undefined) return;
+  const comment = withReason(record.adminComment, reason);
+  await run(['scontrol', 'update', `jobid=${record.taskName}`, `AdminComment=${comment}`], signal).catch(
+    () => undefined,
+  );
 }
 
 /** In our own word of job_submit.lua (`[caddis: lent --mem=300M]`); the last reason is the one that counts, and what a site wrote stays. */

@@ -58,9 +58,11 @@ export async function allowPort(port: GuestPort): Promise<void> {
   await nft(`add element bridge ${TABLE} machines { ${element(port)} }\n`);
 }
 
-/** Takes a machine's permission back; one that is not there is no error. */
+/** Takes a machine's permission back; one that is not there is no error. When this resolves, no frame of it passes any more. */
 export async function denyPort(port: GuestPort): Promise<void> {
-  await nft(`delete element bridge ${TABLE} machines { ${element(port)} }\n`).catch(() => undefined);
+  const set = `element bridge ${TABLE} machines { ${element(port)} }`;
+  // In one step: what was just added can be deleted, whether it was there before or not.
+  await nft(`add ${set}\ndelete ${set}\n`);
 }
 
 /** Name of a machine's tap: IFNAMSIZ leaves 15 characters. */

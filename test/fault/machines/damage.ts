@@ -2,11 +2,11 @@ import { open, readdir, rm, stat, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import type { Lab } from '../../lab/host.ts';
-import type { Variant } from './arena.ts';
 import type { CountingJob } from './counting-job.ts';
+import type { Variant } from './variant.ts';
 
-/** When nothing of the machine is left on its node, and just before the next node may have the job. */
-const BETWEEN = 'rm places';
+/** Just published: the next node may have the job when the save goes on. */
+const BETWEEN = 'rename generation';
 
 type Damage = (path: string, bytes: number) => Promise<void>;
 

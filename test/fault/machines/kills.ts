@@ -1,5 +1,6 @@
-import type { Arena, Variant } from './arena.ts';
+import type { Arena } from './arena.ts';
 import { type Point, pointsOf } from './points.ts';
+import { isWanted, type Variant } from './variant.ts';
 
 /** A point that is not reached in so many moves is not there any more (it was one of a disturbed save, or of a larger image). */
 const MOST_TRIES = 2;
@@ -26,7 +27,7 @@ export async function kills(arena: Arena, boundMs: number): Promise<number> {
         const name = `${side} ${point.point} ${point.nth} ${point.delayMs}`;
         if (known.has(name)) return [];
         known.add(name);
-        return variantsAt(point, side, names, known.size);
+        return variantsAt(point, side, names, known.size).filter(isWanted);
       });
     });
   await arena.move(() => undefined);
@@ -40,15 +41,18 @@ export async function meetAll(
   { until, more = () => [] }: { readonly until: number; readonly more?: () => readonly Variant[] },
 ): Promise<number> {
   const queue = variants.map((variant) => ({ variant, tries: 0 }));
+  const begun = new Map<string, number>();
   while (queue.length > 0 && Date.now() < until) {
     const under: typeof queue = [];
     await arena.fill(PER_SYSTEM);
     const missed = new Set(
       await arena.move((_system, side) => {
-        const place = queue.findIndex(({ variant }) => variant.side === side);
-        const [taken] = queue.splice(Math.max(place, 0), 1);
-        if (taken) under.push(taken);
-        return taken?.variant;
+        const taken = leastTried(queue, side, begun);
+        if (!taken) return undefined;
+        queue.splice(queue.indexOf(taken), 1);
+        begun.set(taken.variant.kind, (begun.get(taken.variant.kind) ?? 0) + 1);
+        under.push(taken);
+        return taken.variant;
       }),
     );
     queue.push(
@@ -62,6 +66,18 @@ export async function meetAll(
 }
 
 export const PER_SYSTEM = 2;
+
+/** Of the kind that was begun least often so far: when the time is over, each kind had its share. One of the other side when there is none of this one. */
+function leastTried<T extends { readonly variant: Variant }>(
+  queue: readonly T[],
+  side: Variant['side'],
+  begun: ReadonlyMap<string, number>,
+): T | undefined {
+  const own = queue.filter(({ variant }) => variant.side === side);
+  const all = own.length > 0 ? own : queue;
+  const least = Math.min(...all.map(({ variant }) => begun.get(variant.kind) ?? 0));
+  return all.find(({ variant }) => (begun.get(variant.kind) ?? 0) === least);
+}
 
 function variantsAt(point: Point, side: Variant['side'], names: readonly string[], turn: number): Variant[] {
   const done = side === 'save' ? 'saved' : 'restored';
@@ -81,6 +97,7 @@ function variantsAt(point: Point, side: Variant['side'], names: readonly string[
   ];
   if (!THEIRS.test(point.point)) return variants;
   const stateIsSafe = side === 'save' ? isPublished : !mayRun;
+  const libvirtKeeps = side === 'save' || !mayRun;
   variants.push({
     ...base,
     kind: `QEMU dies while its job is ${done}`,
@@ -91,7 +108,7 @@ function variantsAt(point: Point, side: Variant['side'], names: readonly string[
     ...base,
     kind: `libvirtd dies while a job is ${done}`,
     act: 'kill-libvirtd',
-    keeps: stateIsSafe,
+    keeps: libvirtKeeps,
   });
   return variants;
 }

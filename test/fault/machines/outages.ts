@@ -1,6 +1,6 @@
 import type { Lab } from '../../lab/host.ts';
 import { on } from '../../lab/process.ts';
-import type { Variant } from './arena.ts';
+import type { Variant } from './variant.ts';
 
 /** A blip that TCP gets over, and one after which sshfs has to connect anew and answers EIO until then. */
 const AWAY_MS = [4_000, 25_000];

@@ -6,6 +6,7 @@ import { Arena } from './arena.ts';
 import { damageVariants } from './damage.ts';
 import { kills, meetAll, PER_SYSTEM } from './kills.ts';
 import { outageVariants, raceVariants } from './outages.ts';
+import { isWanted } from './variant.ts';
 import { buildInterposer, WatchedHost } from './watched-host.ts';
 
 /** Together with the starts and ends of jobs a quarter of an hour. */
@@ -26,7 +27,7 @@ export const machinesPart: FaultPart = {
       await Promise.all([one.begin(), two.begin()]);
       const arena = new Arena(lab, [one, two], tally, say);
       await arena.fill(PER_SYSTEM);
-      const script = [...damageVariants(lab), ...raceVariants(), ...outageVariants(lab)];
+      const script = [...damageVariants(lab), ...raceVariants(), ...outageVariants(lab)].filter(isWanted);
       const untried =
         (await kills(arena, KILLS_MS)) + (await meetAll(arena, script, { until: Date.now() + SCRIPT_MS }));
       for (let i = 0; i < untried; i++) tally.count('points not tried for want of time');

@@ -13,9 +13,10 @@ fcntl.lockf(lock, fcntl.LOCK_EX)
 table = os.open('table', os.O_RDWR | os.O_CREAT, 0o644)
 # A file on the scratch disk.
 scratch = open(os.path.join(os.environ.get('TMPDIR', '/tmp'), f'counter-{os.getpid()}'), 'w+')
-# A child, and pipes to it and from it.
+# A child with a child of its own, pipes to them and from them, and one between the two.
+REVERSE = 'import sys\nfor line in sys.stdin: print(line.strip()[::-1], flush=True)'
 child = subprocess.Popen(
-    ['python3', '-u', '-c', 'import sys\nfor line in sys.stdin: print(line.strip()[::-1], flush=True)'],
+    f"set -o pipefail; python3 -u -c '{REVERSE}' | sed -u 's/^/</'", shell=True, executable='/bin/bash',
     stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 running = hashlib.sha256()
@@ -31,6 +32,10 @@ for i in range(1, seconds + 1):
     scratch.flush()
     os.pwrite(table, (line + '\n').encode().rjust(32), (i - 1) * 32)
     os.fsync(table)
+    # A lock that was lost makes this an I/O error.
+    lock.write(line + '\n')
+    lock.flush()
+    os.fsync(lock.fileno())
     print('tick', line, answer, flush=True)
     if i % 5 == 0:
         print('five', i, file=sys.stderr, flush=True)
@@ -41,3 +46,7 @@ print('scratch', hashlib.sha256(scratch.read().encode()).hexdigest()[:16])
 print('data', hashlib.sha256(data).hexdigest()[:16])
 child.stdin.close()
 print('child', child.wait())
+ATTEMPT = "import fcntl; fcntl.lockf(open('lock', 'r+'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+attempt = subprocess.run(['python3', '-c', ATTEMPT], stderr=subprocess.PIPE, text=True)
+print('another has the lock' if attempt.returncode == 0 else 'lock held: ' + attempt.stderr.split(':')[-1].strip())
+print('lock', hashlib.sha256(open('lock').read().encode()).hexdigest()[:16])

@@ -40,9 +40,9 @@ describe.each<BatchSystem>(['slurm', 'gridengine'])('caddis migrate --to, of a j
     expect(await machineOf(here, job)).toMatchObject({ phase: 'running' });
 
     const said = JSON.parse(await migrate(here, job.key, there.name)) as Record<string, unknown>;
-    expect(said).toMatchObject({ job: job.key, state: 'goes-on', host: there.name, how: 'restore' });
+    expect(said).toMatchObject({ job: job.key, state: 'goes-on', host: there.name, how: 'hand-over' });
     console.log(`${job.key}: ${JSON.stringify(said)}`);
-    expect(await machineOf(there, job)).toMatchObject({ boot_path: 'restore' });
+    expect(await machineOf(there, job)).toMatchObject({ boot_path: 'hand-over' });
     if (system === 'gridengine') {
       const { stdout } = await asUser(lab, ['qstat', '-j', job.id], { user: 'root' });
       expect(stdout).toMatch(/^hard_queue_list:\s+move\.q$/m);

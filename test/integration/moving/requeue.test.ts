@@ -41,7 +41,7 @@ describe.each<BatchSystem>(['slurm', 'gridengine'])('a job of %s', (system) => {
     for (const tick of [6, 10, 14]) {
       const there = here === one ? two : one;
       await moveTo(lab, job, here, there);
-      expect(await machineOf(there, job)).toMatchObject({ boot_path: 'restore' });
+      expect(await machineOf(there, job)).toMatchObject({ boot_path: 'hand-over' });
       await untilTick(job, tick);
       here = there;
     }

@@ -1,13 +1,13 @@
 import { beforeAll, expect, it } from 'vitest';
 
 import type { Lab, LabHost } from '../../lab/host.ts';
-import { until } from '../../lab/process.ts';
 import { waitForEnd } from '../support/batch.ts';
 import { theLab } from '../support/lab.ts';
-import { left, MOVE_MS, moveTo, startCounting, undisturbed, untilTick } from './support.ts';
+import { left, MOVE_MS, moveTo, startCounting, undisturbed, untilSays, untilTick } from './support.ts';
 
-/** A step inside the script, which counts on stdout and in a file, beside the script's own counting. */
-const STEP = `srun -n1 --overlap bash -c 'for i in $(seq 14); do echo "step $i"; echo "$i" >> steps; sleep 1; done; exit 3' | sed -u 's/^/through sed: /'
+/** A step inside the script, which gets nothing of its environment but what Slurm itself puts there, which counts on stdout and in a file, beside the script's own counting. */
+const STEP = `export SLURM_EXPORT_ENV=NONE
+srun -n1 --overlap /bin/bash -c 'for i in $(seq 14); do echo "step $i"; echo "$i" >> steps; sleep 1; done; exit 3' | sed -u 's/^/through sed: /'
 echo "srun ended with \${PIPESTATUS[0]}"
 cat steps`;
 
@@ -36,10 +36,3 @@ it('a step that runs when its job is requeued goes on with it, twice', { timeout
   const { stderr, ...rest } = await wanted;
   expect({ ...result, stderr: withoutThem(result.stderr) }).toEqual({ ...rest, stderr: withoutThem(stderr) });
 });
-
-async function untilSays(job: Parameters<typeof left>[0], text: string): Promise<void> {
-  await until(`${job.key} to say "${text}"`, async () => (await left(job)).stdout.includes(`${text}\n`), {
-    timeoutMs: MOVE_MS,
-    everyMs: 200,
-  });
-}

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
+import type { MachineStatus, NodeStatus } from '../../../src/model/status.ts';
 import { hookClient } from '../../lab/caddisd.ts';
 import type { Lab, LabHost } from '../../lab/host.ts';
 import { on, until } from '../../lab/process.ts';
@@ -29,19 +30,27 @@ export async function startCounting(
     options = [],
     queue,
     body,
+    isFree = false,
   }: {
     seconds: number;
     megabytes?: number;
     options?: readonly string[];
     queue?: string;
     body?: string;
+    /** It would rather start on `node`, and may start on any. */
+    isFree?: boolean;
   },
 ): Promise<Counting> {
   const { id, directory } = await submit(lab, system, 'vm', {
     script: script(seconds, megabytes, body),
     files: { 'counter.py': await readFile(COUNTER, 'utf8') },
     ...(queue === undefined ? {} : { queue }),
-    options: [...(system === 'slurm' ? ['-w', node.name, '--mem=400M'] : ['-l', `h_vmem=400M`]), ...options],
+    options: [
+      ...(system === 'slurm'
+        ? ['--mem=400M', ...(isFree ? [] : ['-w', node.name])]
+        : ['-l', 'h_vmem=400M', ...(isFree ? ['-soft', '-l', `hostname=${node.name}`, '-hard'] : [])]),
+      ...options,
+    ],
   });
   return { system, id, directory, key: system === 'slurm' ? `slurm-${id}` : `gridengine-${id}.1` };
 }
@@ -69,6 +78,12 @@ export async function left({
   return { stdout, stderr, table };
 }
 
+/** What a job leaves that must be as natively: Slurm's own lines about the end of a run are not its own. */
+export async function leftOwn(job: Counting): ReturnType<typeof left> {
+  const result = await left(job);
+  return { ...result, stderr: withoutSlurmsLines(result.stderr) };
+}
+
 /** Slurm's own lines about the end of a run, which natively a rerun would have cut off. */
 export function withoutSlurmsLines(text: string): string {
   return text.replace(/^(slurmstepd(-n\d)?|srun): .*\n/gm, '');
@@ -87,16 +102,29 @@ export async function untilTick(job: Counting, tick: number): Promise<void> {
   });
 }
 
+export async function untilSays(job: Counting, text: string): Promise<void> {
+  await until(`${job.key} to say "${text}"`, async () => (await left(job)).stdout.includes(`${text}\n`), {
+    timeoutMs: MOVE_MS,
+    everyMs: 200,
+  });
+}
+
+export async function statusOf(node: LabHost): Promise<NodeStatus> {
+  return JSON.parse(
+    await on(node, [hookClient, '--connect-timeout', '20', 'status'], { timeoutMs: 30_000 }),
+  ) as NodeStatus;
+}
+
 /** What caddisd on `node` says of a job's machine; undefined when it has none. */
-export async function machineOf(
-  node: LabHost,
-  { key }: { key: string },
-): Promise<{ phase: string; boot_path: string; qemu_pid: number | null } | undefined> {
-  const text = await on(node, [hookClient, '--connect-timeout', '20', 'status'], { timeoutMs: 30_000 });
-  const { machines } = JSON.parse(text) as {
-    machines: { job: string; phase: string; boot_path: string; qemu_pid: number | null }[];
-  };
+export async function machineOf(node: LabHost, { key }: { key: string }): Promise<MachineStatus | undefined> {
+  const { machines } = await statusOf(node);
   return machines.find(({ job }) => job === key);
+}
+
+/** Where the job's machine is, and the other node. */
+export async function whereIs(lab: Lab, job: { key: string }): Promise<{ here: LabHost; there: LabHost }> {
+  const [one, two] = lab.nodes as [LabHost, LabHost];
+  return (await machineOf(one, job)) ? { here: one, there: two } : { here: two, there: one };
 }
 
 export async function untilOn(node: LabHost, job: Counting, phase: string): Promise<void> {
@@ -113,19 +141,24 @@ export async function untilOn(node: LabHost, job: Counting, phase: string): Prom
   });
 }
 
+/** Waits until slurmctld has put the job back into its queue. */
+export async function untilPending(lab: Lab, { id, key }: Counting, timeoutMs = MOVE_MS): Promise<void> {
+  await until(
+    `${key} to be pending`,
+    async () => {
+      const { stdout } = await asUser(lab, ['squeue', '-h', '-j', id, '-o', '%T'], { user: 'root' });
+      return stdout.trim() === 'PENDING';
+    },
+    { timeoutMs, everyMs: 200 },
+  );
+}
+
 /** Has the scheduler take the job off its node and start it on another: requeue, or suspension in a queue that moves. */
 export async function moveTo(lab: Lab, job: Counting, from: LabHost, to: LabHost): Promise<void> {
   const root = { user: 'root' };
   if (job.system === 'slurm') {
     await must(asUser(lab, ['scontrol', 'requeue', job.id], root));
-    await until(
-      `${job.key} to be pending`,
-      async () => {
-        const { stdout } = await asUser(lab, ['squeue', '-h', '-j', job.id, '-o', '%T'], root);
-        return stdout.trim() === 'PENDING';
-      },
-      { timeoutMs: MOVE_MS, everyMs: 200 },
-    );
+    await untilPending(lab, job);
     await must(asUser(lab, ['scontrol', 'update', `jobid=${job.id}`, `reqnodelist=${to.name}`], root));
   } else {
     await asUser(lab, ['qmod', '-e', `move.q@${to.name}`], root);
@@ -172,7 +205,9 @@ export async function park(
   };
 }
 
-async function must(command: Promise<{ stdout: string; stderr: string; exitCode: number }>): Promise<string> {
+export async function must(
+  command: Promise<{ stdout: string; stderr: string; exitCode: number }>,
+): Promise<string> {
   const { stdout, stderr, exitCode } = await command;
   if (exitCode !== 0) throw new Error(`ended with ${exitCode}: ${stdout}${stderr}`);
   return stdout;

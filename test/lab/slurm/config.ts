@@ -66,6 +66,9 @@ SchedulerType=sched/backfill
 SchedulerParameters=bf_interval=2,batch_sched_delay=0,sched_interval=5
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU_Memory
+# Partitions of a higher tier take nodes from those of a lower one; main and native are equals.
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=${lab.head.address}

@@ -53,7 +53,7 @@ describe('a claim', () => {
   it('of a parked machine is its holder’s until the next takes it, who knows where the machine is', async () => {
     const { io, claims } = await world();
     const first = await claims.acquire(KEY, HOLDER_A, 0);
-    const parked = { generation: 3 };
+    const parked = { generation: 3, uri: 'qemu+tls://n1/system' };
     await claims.park(first, parked);
     expect(await claims.isMine(first)).toBe(true);
     expect(await claims.current(KEY)).toMatchObject({ epoch: 1, released: false, parked });

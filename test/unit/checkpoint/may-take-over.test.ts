@@ -4,7 +4,7 @@ import { mayTakeOver, type TakeOverQuestion } from '../../../src/checkpoint/may-
 
 const holder = { host: 'n1', machine: 'm1', incarnation: '0', bootId: 'boot-1' };
 const claim = { epoch: 3, holder, released: false, parked: undefined, nonce: 'x' };
-const parked = { generation: 7 };
+const parked = { generation: 7, uri: 'qemu+tls://n1/system' };
 const ask = (change: Partial<TakeOverQuestion>) =>
   mayTakeOver({
     claim,

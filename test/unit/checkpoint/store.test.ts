@@ -226,3 +226,18 @@ describe('a sweep', () => {
     expect(await io.readdir(GENERATIONS)).toEqual(['1']);
   });
 });
+
+describe('a turn', () => {
+  it('is one node’s of all, until the time is over', async () => {
+    const { io, store } = await newWorld();
+    const other = new CheckpointStore({ dir: STORE, io });
+    expect([await store.takeTurn(HOUR), await other.takeTurn(HOUR), await store.takeTurn(HOUR)]).toEqual([
+      true,
+      false,
+      false,
+    ]);
+    io.clockMs += HOUR;
+    expect([await other.takeTurn(HOUR), await store.takeTurn(HOUR)]).toEqual([true, false]);
+    expect((await io.readdir(STORE)).filter((name) => name.startsWith('.probe'))).toEqual([]);
+  });
+});

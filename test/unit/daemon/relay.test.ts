@@ -19,6 +19,8 @@ describe('the environment of a relayed command', () => {
   it('drops what names files of the guest and what is ours', () => {
     const caller = { LD_PRELOAD: '/x.so', LD_LIBRARY_PATH: '/l', CADDIS_KEY: 'slurm-7', LDFLAGS: '-g' };
     expect(relayEnvironment(caller, current, given)).toEqual({ LDFLAGS: '-g' });
+    const step = { ...current, SLURM_CADDIS_RELAY: '5', SPANK_CADDIS_VM: 'on' };
+    expect(relayEnvironment(current, step, current)).toEqual({ ...current, SPANK_CADDIS_VM: 'on' });
   });
 
   it("adds a scheduler's variable that only the new shim has, and nothing else of it", () => {

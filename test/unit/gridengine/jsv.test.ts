@@ -85,6 +85,22 @@ describe('decide', () => {
     expect(lines.receive('BEGIN').answers).toEqual(expect.arrayContaining(['PARAM ckpt caddis']));
   });
 
+  it('tells users of jobs on several hosts: qsub itself prints it, a qmaster makes a note on the job', () => {
+    const policy = { ...defaultPolicy, spreading: new Set(['mpi']) };
+    const said = (...lines: string[]) => {
+      const protocol = new JsvProtocol(policy);
+      for (const line of ['START', ...lines]) protocol.receive(line);
+      return protocol.receive('BEGIN').answers;
+    };
+    expect(said('PARAM CONTEXT client', 'PARAM pe_name mpi')).toContainEqual(
+      expect.stringMatching(/^LOG INFO caddis: -pe mpi may spread this job .* starts afresh$/),
+    );
+    expect(said('PARAM CONTEXT server', 'PARAM pe_name mpi', 'PARAM ac a=1')).toContainEqual(
+      expect.stringMatching(/^PARAM ac a=1,caddis=-pe_mpi_may_[A-Za-z_:]+starts_afresh$/),
+    );
+    for (const lines of [['PARAM pe_name smp'], []]) expect(said(...lines).join('\n')).not.toMatch(/afresh/);
+  });
+
   it('prefers the own consumable, reads shortcuts, ignores INFINITY', () => {
     const of = (list: [string, string][]) => decide({ ...submission, hard: new Map(list) });
     expect(

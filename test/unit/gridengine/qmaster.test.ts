@@ -105,11 +105,13 @@ describe('createGridEngine', () => {
   it('sends a borrower back with the reason in its context', async () => {
     const { calls, scheduler } = adapter(() => '');
     expect(await scheduler.sendBack(request, 'needs 300 MiB, 1 left', signal)).toEqual({ exitCode: 99 });
-    expect(calls).toEqual(['qalter -ac caddis=sent_back:_needs_300_MiB_1_left 18']);
+    expect(calls).toEqual(['qalter -ac caddis_slack=sent_back:_needs_300_MiB_1_left 18']);
     const silent = adapter(() => {
       throw new SchedulerUnavailable('no');
     });
     expect(await silent.scheduler.sendBack(request, 'x', signal)).toEqual({ exitCode: 99 });
+    const told = await scheduler.sendBack({ ...request, requeueable: false }, 'x', signal);
+    expect(told).toEqual({ exitCode: 0 });
   });
   it('lets an interactive job start, to fail with the reason', async () => {
     const { scheduler } = adapter(() => '');
@@ -127,6 +129,25 @@ describe('createGridEngine', () => {
     }
     expect(taken[0]).toBeGreaterThan(8);
     expect(taken[3]).toBeGreaterThan(75);
+  });
+  it('knows a start on another host from one here', async () => {
+    const isRunningWhen = async (listedHere: string[], listed: string[]) => {
+      const jobs = (queues: string[]) =>
+        `<job_info><queue_info>${queues.map(
+          (queue) =>
+            `<job_list state="running"><JB_job_number>15</JB_job_number><state>r</state><queue_name>${queue}</queue_name></job_list>`,
+        )}</queue_info><job_info></job_info></job_info>`;
+      const { scheduler } = adapter((argv) =>
+        argv.includes('-j') ? text('qstat-j.xml') : jobs(argv.includes('-q') ? listedHere : listed),
+      );
+      const key = { scheduler: 'gridengine', jobId: '15', task: '1' } as const;
+      return scheduler.isRunning(key, signal);
+    };
+    expect(await isRunningWhen(['move.q@n1'], [])).toBe(true);
+    expect(await isRunningWhen([], ['move.q@n2.cluster'])).toBe(false);
+    // Queue instances are named with a domain here; or it is on its way.
+    expect(await isRunningWhen([], ['move.q@n1.cluster'])).toBe(true);
+    expect(await isRunningWhen([], [])).toBe(true);
   });
   it('says undefined, not false, when the qmaster is silent', async () => {
     const { scheduler } = adapter(() => {

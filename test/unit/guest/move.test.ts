@@ -135,6 +135,29 @@ describe('a machine that leaves', () => {
     await expect(router.move()).rejects.toThrow(/already/);
   });
 
+  test('lets its shims end once what they said is kept, and those that come back', async () => {
+    start();
+    const ends = (peer: FakePeer) => peer.got.filter(({ type, flags }) => type === T.Moved && flags === 1);
+    const moving = router.move({ ...SOON, exitStatus: 99 });
+    shim.says({
+      type: T.Moved,
+      session: batch,
+      payload: payloadOf(encodeMoved(batch, [{ delivered: 3n }, { delivered: 0n }])),
+    });
+    await moving;
+    expect(ends(shim)).toEqual([]);
+    router.letGo();
+    expect(ends(shim)).toMatchObject([{ session: batch, offset: 99n }]);
+    const again = new FakePeer();
+    router.attach(batch, again);
+    expect(ends(again)).toMatchObject([{ session: batch, offset: 99n }]);
+    // Of a step that this router has not seen yet: an earlier caddisd has kept what it said.
+    const unknown = new FakePeer();
+    router.attach(task, unknown);
+    expect(ends(unknown)).toMatchObject([{ session: task, offset: 99n }]);
+    expect(() => router.open(7n, 'new', START, new FakePeer())).toThrow(/elsewhere/);
+  });
+
   test('says what the shim had acknowledged when it does not answer', async () => {
     start();
     link.from({ type: T.Data, session: batch, stream: 1, payload: Buffer.alloc(100) });
@@ -189,6 +212,34 @@ describe('a machine that leaves', () => {
     expect(sessions[0]).toMatchObject({ phase: 'exited', exit: { kind: 'exited', code: 3 } });
   });
 
+  test('takes along how its main step ended, unless somebody had ended it, and tells it to the client that is started once more', async () => {
+    start();
+    link.from(exitFields(batch, { kind: 'exited', code: 7 }, 10n));
+    shim.says({ type: T.ExitAck, session: batch });
+    const state = await router.move(SOON);
+    expect(state.sessions).toEqual([
+      {
+        ...{ session: batch, name: 'batch', phase: 'ended', exit: { kind: 'exited', code: 7 } },
+        streams: [{ delivered: 10n }, { delivered: 0n }],
+      },
+    ]);
+    newRouter();
+    router.resume(state);
+    const again = new FakePeer();
+    router.attachResumed(batch, 'batch', again, []);
+    again.says({ type: T.Attach, session: batch, payload: u64s([0, 10, 0]) });
+    expect(parseExit(last(again.got, T.Exit) as Frame).status).toEqual({ kind: 'exited', code: 7 });
+    expect((await router.move(SOON)).sessions).toEqual(state.sessions);
+
+    newRouter();
+    shim = new FakePeer();
+    start();
+    shim.says({ type: T.Signal, session: batch, offset: 15n });
+    link.from(exitFields(batch, { kind: 'signalled', signal: 15 }));
+    shim.says({ type: T.ExitAck, session: batch });
+    expect((await router.move(SOON)).sessions).toEqual([]);
+  });
+
   test('remembers to forget a step whose end was taken too late for the guest to hear', async () => {
     start();
     link.from(exitFields(batch, { kind: 'exited', code: 3 }));
@@ -196,7 +247,8 @@ describe('a machine that leaves', () => {
     link.sent = [];
     shim.says({ type: T.ExitAck, session: batch });
     const state = await moving;
-    expect([state.sessions, state.forget, link.sent]).toEqual([[], [batch], []]);
+    expect(state.sessions).toMatchObject([{ session: batch, phase: 'ended' }]);
+    expect([state.forget, link.sent]).toEqual([[batch], []]);
     newRouter();
     link.down();
     router.resume(state);

@@ -27,7 +27,7 @@ describe('parseJobRecord', () => {
       cpus: 2,
       scratchBytes: 2048 * MiB,
       slackBytes: undefined,
-      adminComment: undefined,
+      adminComment: '',
     });
   });
 

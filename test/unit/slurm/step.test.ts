@@ -23,6 +23,13 @@ describe('readStep', () => {
     });
   });
 
+  it('has our variables by their own names, which srun --export=NONE would not hand on', () => {
+    const call = recorded('exec-srun');
+    const { env } = readStep({ ...call, env: { ...call.env, SLURM_CADDIS_RELAY: '5' } });
+    expect(env).toMatchObject({ CADDIS_RELAY: '5' });
+    expect(env).not.toHaveProperty('SLURM_CADDIS_RELAY');
+  });
+
   it('knows the interactive step', () => {
     expect(readStep(recorded('exec-interactive'))).toMatchObject({
       name: 'interactive',
