@@ -97,7 +97,7 @@ async function round(
       predictedMs: evicted.numbers.predicted_give_back_ms ?? Number.NaN,
     };
   } catch (error) {
-    const { history } = await explain(node, borrower.key);
+    const { history } = await explain(node, borrower);
     throw new Error(`${JSON.stringify(history)}\n${await outputOf(owner)}`, { cause: error });
   } finally {
     await remove(lab, borrower);

@@ -63,7 +63,7 @@ describe('a give-back that something is in the way of', () => {
       await beginTurn(a, 1, WORK);
       await untilDone(one, b, 'freeze');
       await endOfTurn(a, 1);
-      const { now, history } = await explain(one, b.key);
+      const { now, history } = await explain(one, b);
       expect(history.map(({ what }) => what)).not.toContain('evict');
       expect(now?.store_trouble).toMatch(/checkpoint\.quota/);
       const thawed = await untilDone(one, b, 'thaw');

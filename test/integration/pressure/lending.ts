@@ -19,6 +19,8 @@ export interface LentJob {
   readonly id: string;
   readonly key: string;
   readonly directory: string;
+  /** What is known of an earlier job with this id (of a lab that was up before) is none of it. */
+  readonly submittedAtMs: number;
 }
 
 /** What an owner says of one turn of its work. */
@@ -117,13 +119,15 @@ async function start(
   const texts = await Promise.all(
     files.map(async (name) => [name, await readFile(join(JOBS, name), 'utf8')] as const),
   );
+  const submittedAtMs = Date.now();
   const { id, directory } = await submit(lab, system, 'vm', {
     script: `#!/bin/bash\n${script}\n`,
     files: Object.fromEntries(texts),
     options,
     ...(queue === undefined ? {} : { queue }),
   });
-  return { system, id, directory, key: system === 'slurm' ? `slurm-${id}` : `gridengine-${id}.1` };
+  const key = system === 'slurm' ? `slurm-${id}` : `gridengine-${id}.1`;
+  return { system, id, directory, key, submittedAtMs };
 }
 
 /** What a borrower prints that nobody disturbs. */
@@ -193,8 +197,9 @@ export function slowerPercent(
   };
 }
 
-export async function explain(node: LabHost, of: string): Promise<Explanation> {
-  return JSON.parse(await caddis(node, 'explain', of, '--json')) as Explanation;
+export async function explain(node: LabHost, { key, submittedAtMs }: LentJob): Promise<Explanation> {
+  const told = JSON.parse(await caddis(node, 'explain', key, '--json')) as Explanation;
+  return { ...told, history: told.history.filter(({ at }) => Date.parse(at) >= submittedAtMs) };
 }
 
 export function caddis(node: LabHost, ...words: string[]): Promise<string> {
@@ -204,12 +209,12 @@ export function caddis(node: LabHost, ...words: string[]): Promise<string> {
 /** What was done to a job, as `caddis explain` knows it: waits until it is there. */
 export async function untilDone(
   node: LabHost,
-  { key }: LentJob,
+  job: LentJob,
   what: string,
 ): Promise<Explanation['history'][number]> {
   return until(
-    `"${what}" to be done to ${key}`,
-    async () => (await explain(node, key)).history.find((deed) => deed.what === what),
+    `"${what}" to be done to ${job.key}`,
+    async () => (await explain(node, job)).history.find((deed) => deed.what === what),
     { timeoutMs: SLOW_MS, everyMs: 300 },
   );
 }
