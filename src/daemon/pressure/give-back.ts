@@ -7,6 +7,7 @@ import { formatBytes } from '../../model/units.ts';
 import { type Act, giveBack, type Verdict } from '../../pressure/give-back.ts';
 import { cpuNeed } from '../../pressure/give-back-cpu.ts';
 import { ownersSituation } from '../../pressure/give-back-situation.ts';
+import type { NodeLoad } from '../../pressure/node.ts';
 import type { Victim } from '../../pressure/victims.ts';
 import type { Job } from '../job.ts';
 import type { Node } from '../node.ts';
@@ -15,6 +16,7 @@ import { Borrower } from './borrower.ts';
 import { LEAST_WEIGHT, LOW_WEIGHT, ORDINARY_WEIGHT } from './give-way.ts';
 import { isBorrower } from './lending.ts';
 import { StoreWatch } from './store-watch.ts';
+import { VcpuWatch } from './vcpu-watch.ts';
 import type { NodeView } from './view.ts';
 
 /** A balloon moves some hundred megabytes a second; never measured, since it is always told beforehand. */
@@ -22,18 +24,22 @@ const RECLAIM_BYTES_PER_SECOND = 100e6;
 /** How long the end of an eviction is waited for, to say what it took. */
 const GONE_WITHIN_MS = 120_000;
 const LOOK_EVERY_MS = 50;
+const AWAKE = new Set(['ready', 'running']);
 
 /** Carries out what the policy decides at each look at the node, and keeps the reasons. */
 export class GiveBack {
   readonly #node: Node;
   readonly #borrowers = new Map<Job, Borrower>();
   readonly #store: StoreWatch;
+  readonly #vcpus: VcpuWatch;
   #verdict: (Verdict & { readonly at: string; readonly victims: readonly Victim[] }) | undefined;
   #calmSinceMs: number | undefined;
 
-  constructor(node: Node) {
+  /** `lookSoon` has the node looked at before the next second is over. */
+  constructor(node: Node, lookSoon: () => void) {
     this.#node = node;
     this.#store = new StoreWatch(node);
+    this.#vcpus = new VcpuWatch(() => this.#owners(), lookSoon);
   }
 
   /** Somebody runs in what others have reserved. */
@@ -56,11 +62,12 @@ export class GiveBack {
       borrower.victim(this.#node, seen, formatKey(borrower.job.key), nowMs),
     );
     const parked = view.jobs.filter(({ job }) => job.state.phase === 'parked' && job.resources.domain);
+    this.#vcpus.run(victims.length > 0);
     if (victims.length > 0)
       this.#store.keepFresh(Math.max(...victims.map(({ residentBytes }) => residentBytes)));
     const verdict = giveBack({
       nowMs,
-      ...ownersSituation(view.load),
+      ...ownersSituation(this.#withVcpus(view)),
       borrowers: victims,
       parked: parked.map(({ job, usage }) => ({
         job: formatKey(job.key),
@@ -78,6 +85,27 @@ export class GiveBack {
       if (borrower) void this.#carryOut(borrower, acts);
       else for (const one of parked) if (formatKey(one.job.key) === job) void this.#endParked(one.job, acts);
     }
+  }
+
+  stop(): void {
+    this.#vcpus.stop();
+  }
+
+  #owners(): readonly Job[] {
+    return this.#node.jobs.all().filter((job) => !isBorrower(this.#node, job) && AWAKE.has(job.state.phase));
+  }
+
+  /** What the host's kernel says of an owner's vCPUs counts where it is more. */
+  #withVcpus({ load, jobs }: NodeView): NodeLoad {
+    return {
+      ...load,
+      jobs: load.jobs.map((one, i) => {
+        const job = jobs[i]?.job;
+        if (!job || !one.usage || one.isBorrower) return one;
+        const cpuDemandNow = Math.max(one.usage.cpuDemandNow, this.#vcpus.wantedBy(job));
+        return { ...one, usage: { ...one.usage, cpuDemandNow } };
+      }),
+    };
   }
 
   /** `job`: undefined for all of this node. */
