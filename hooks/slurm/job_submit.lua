@@ -1,7 +1,8 @@
 --[[
-Slurm's job_submit plugin (slurm.conf: JobSubmitPlugins=lua; this file lies beside slurm.conf as job_submit.lua), for the scavenge partition, and what a user should know at submission.
-Jobs of that partition run in memory that other jobs have reserved and leave idle: they ask for the GRES slackmem, which caddisd keeps at what can be lent,
-and for no memory of the node. A site that has a job_submit.lua of its own calls caddis_submit, caddis_modify and caddis_advice from it.
+Slurm's job_submit plugin (slurm.conf: JobSubmitPlugins=lua; this file lies beside slurm.conf as job_submit.lua), for the scavenge partition.
+Its jobs run in memory that other jobs have reserved and leave idle: they ask for the GRES slackmem, which caddisd keeps at what can be lent,
+and for no memory of the node. It also tells users at submission what Caddis will not do for a job. A site that has a job_submit.lua of its own
+calls caddis_submit, caddis_advice and caddis_modify from it.
 --]]
 
 -- The partition.
@@ -162,21 +163,22 @@ function caddis_modify(change, job, parts)
 	return slurm.SUCCESS
 end
 
--- The text for this job, or nil. Components of a heterogeneous job come one by one, and each has one node or more of its own.
+-- What the user should know, or nil. Components of a heterogeneous job come one by one, and each has one node or more of its own.
 function caddis_advice(job)
-	local nodes = job.min_nodes
-	if nodes == nil or nodes == slurm.NO_VAL or nodes <= 1 or job.script == nil or job.script == "" then
+	local nodes = count(job.min_nodes, 1)
+	if nodes <= 1 or job.script == nil or job.script == "" then
 		return nil
 	end
 	return string.format("caddis: this job runs on %d nodes, whose machines cannot be saved as one: if it is requeued it starts afresh", nodes)
 end
 
 function slurm_job_submit(job, parts, submit_uid)
-	local text = caddis_advice(job)
-	if text then
-		slurm.log_user("%s", text)
+	local verdict = caddis_submit(job, parts)
+	local advice = verdict == slurm.SUCCESS and caddis_advice(job)
+	if advice then
+		slurm.log_user("%s", advice)
 	end
-	return caddis_submit(job, parts)
+	return verdict
 end
 
 function slurm_job_modify(change, job, parts, modify_uid)

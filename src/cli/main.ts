@@ -2,6 +2,7 @@ import yargs from 'yargs';
 import { hideBin } from 'yargs/helpers';
 
 import { CaddisError } from '../model/errors.ts';
+import { adviseCommand } from './advise.ts';
 import { checkpointCommand } from './checkpoint.ts';
 import { checkpointsCommand } from './checkpoints.ts';
 import { doctorCommand } from './doctor.ts';
@@ -20,6 +21,7 @@ void yargs(withCommandApart(hideBin(process.argv)))
   .scriptName('caddis')
   .usage('$0 <command>\n\nRuns every batch job of this cluster in a virtual machine of its own.')
   .parserConfiguration({ 'populate--': true })
+  .command(adviseCommand)
   .command(checkpointsCommand)
   .command(doctorCommand)
   .command(checkpointCommand)

@@ -210,6 +210,13 @@ export const configSchema = z.strictObject({
     })
     .prefault({}),
 
+  accounting: z
+    .strictObject({
+      /** Jobs that have ended on this node, of which a record is kept for "caddis advise"; up to twice as many before the oldest go. */
+      keep: z.number().int().min(10).max(1_000_000).default(5_000),
+    })
+    .prefault({}),
+
   metrics: z
     .strictObject({
       /** Where Prometheus finds the numbers, e.g. "127.0.0.1:9464"; unset: nowhere. */

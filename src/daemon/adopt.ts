@@ -13,6 +13,7 @@ import { releaseStale } from '../vm/network/addresses.ts';
 import { installAntiSpoof } from '../vm/network/anti-spoof.ts';
 import { qemuProcess } from '../vm/qemu-process.ts';
 import { removeScratch } from '../vm/scratch.ts';
+import { accountFor } from './accounting/end-of-run.ts';
 import { identityOf } from './identity.ts';
 import { Job } from './job.ts';
 import type { Checkpoints } from './moving/checkpoints.ts';
@@ -163,7 +164,7 @@ async function takeUp(node: Node, job: Job): Promise<void> {
     while (!areBack(job, intent.shims) && performance.now() < deadline) await sleep(50);
     await job.dispatch({ type: 'move' });
     // Its epilog may have come before this caddisd.
-    return endOrphan(job);
+    return endOrphan(node, job);
   }
   while (job.shims.size === 0 && performance.now() < deadline) await sleep(50);
   const moves = await wasToldToMove(node.config.state_dir, job.machine);
@@ -201,10 +202,10 @@ export async function reconcile(node: Node, lost: (job: Job) => Promise<void>): 
 
 /** Ends the jobs that their scheduler does not know on this node any more: their epilog came while no caddisd ran. No answer changes nothing. */
 export async function endOrphans(node: Node): Promise<void> {
-  for (const job of node.jobs.all()) await endOrphan(job);
+  for (const job of node.jobs.all()) await endOrphan(node, job);
 }
 
-async function endOrphan(job: Job): Promise<void> {
+async function endOrphan(node: Node, job: Job): Promise<void> {
   const running = await job.scheduler
     .isRunning(job.key, AbortSignal.timeout(ASK_TIMEOUT_MS))
     .catch(() => undefined);
@@ -212,6 +213,7 @@ async function endOrphan(job: Job): Promise<void> {
   const isSaved = job.state.phase === 'saving' || job.state.phase === 'saved';
   const what = isSaved ? 'it is saved' : 'ending its machine';
   job.log.warn(`the scheduler does not know this job on this node any more: ${what}`);
+  await accountFor(node, job, { requeued: isSaved });
   await job.dispatch({ type: 'orphaned' }).catch((error: unknown) => job.log.error(messageOf(error)));
 }
 

@@ -16,12 +16,16 @@ import type { Scheduler } from '../scheduler/scheduler.ts';
 import { createSlurm } from '../scheduler/slurm/index.ts';
 import { Hypervisor } from '../vm/hypervisor.ts';
 import type { Acceleration } from '../vm/shape.ts';
+import { Accounts } from './accounting/accounts.ts';
+import { enforceCpuLimit } from './accounting/cpu-limit.ts';
+import { SchedulerCalls } from './accounting/scheduler-calls.ts';
 import { adopt, endOrphans, reconcile } from './adopt.ts';
 import { answer } from './answer.ts';
 import { execute } from './execute.ts';
 import { Guest } from './guest.ts';
 import { NodeHealth } from './health.ts';
 import { HookServer } from './hook-server.ts';
+import { identityOf } from './identity.ts';
 import type { Job } from './job.ts';
 import { JobTable } from './job-table.ts';
 import type { Log } from './log.ts';
@@ -32,6 +36,7 @@ import { holdSignal } from './moving/hold-signal.ts';
 import { releaseWhenDue } from './moving/release-timer.ts';
 import { tidyStore } from './moving/tidy.ts';
 import type { Node } from './node.ts';
+import { rootSocket, userSocket } from './places.ts';
 import { Deeds } from './pressure/deeds.ts';
 import { Feed } from './pressure/feed.ts';
 import { GiveBack } from './pressure/give-back.ts';
@@ -56,6 +61,8 @@ const DISCARD_AFTER_MS = 5_000;
 /** libvirtd starts within a second or two; a busy node takes longer. */
 const LIBVIRT_START_MS = 10_000;
 const LIBVIRT_AWAY_MS = 10_000;
+/** Users of one node whose jobs have ended there, at most. */
+const USER_SOCKETS_MOST = 1_000;
 
 /** One per node: owns the node's machines, answers the hooks, and watches both. */
 export class Daemon implements Node {
@@ -70,6 +77,8 @@ export class Daemon implements Node {
   accelerationReason = '';
   imageId = '';
   readonly health: NodeHealth;
+  readonly accounts: Accounts;
+  readonly schedulerCalls = new SchedulerCalls();
   readonly #hypervisor: Hypervisor;
   #context: NodeContext | undefined;
   #libvirtDownSinceMs: number | undefined;
@@ -98,6 +107,12 @@ export class Daemon implements Node {
       probe: (thorough) => this.#probe(thorough),
       keptOutFile: join(config.state_dir, 'drained'),
     });
+    this.accounts = new Accounts({
+      stateDir: config.state_dir,
+      keep: config.accounting.keep,
+      log,
+      schedulers: this.schedulers,
+    });
     this.#server = new HookServer({
       handler: (call, client, socket) => answer(this, call, client, socket, this.#stop.signal),
       rejected: (socket, reason) => this.log.warn(`${socket.path}: ${reason}`),
@@ -122,6 +137,7 @@ export class Daemon implements Node {
         'slurm',
         createSlurm({
           ...schedulerOptions(config.slurm),
+          called: this.schedulerCalls.counter('slurm'),
           runDir: config.run_dir,
           publishIntervalMs: config.slurm.publish_interval * 1000,
           scavengeNode: config.slurm.scavenge_node,
@@ -131,9 +147,13 @@ export class Daemon implements Node {
     if (config.gridengine.enabled)
       this.schedulers.set(
         'gridengine',
-        createGridEngine({ ...schedulerOptions(config.gridengine), runDir: config.run_dir }),
+        createGridEngine({
+          ...schedulerOptions(config.gridengine),
+          called: this.schedulerCalls.counter('gridengine'),
+          runDir: config.run_dir,
+        }),
       );
-    await this.#server.listen({ path: join(config.run_dir, 'hook.sock'), owner: { uid: 0, gid: 0 } });
+    await this.#server.listen({ path: rootSocket(config.run_dir), owner: { uid: 0, gid: 0 } });
     while (!(await this.#takeOver()))
       await delay(RETRY_START_MS, undefined, { signal: this.#stop.signal }).catch(() => undefined);
     if (this.#stop.signal.aborted) return;
@@ -142,6 +162,8 @@ export class Daemon implements Node {
     );
     await this.health.start();
     await this.#watchPressure();
+    await this.#openUserSockets();
+    this.accounts.start();
     this.#orphanCheck = setTimeout(() => void this.#checkOrphans(), ORPHAN_CHECK_MS);
     void releaseWhenDue(this, this.#stop.signal);
   }
@@ -152,6 +174,24 @@ export class Daemon implements Node {
 
   get lendableBytes(): number | undefined {
     return this.#sampler?.lendableBytes;
+  }
+
+  /** Where users ask for their own jobs: a socket each, which the kernel opens to nobody else. */
+  async #openUserSockets(): Promise<void> {
+    const open = new Set<number>();
+    const add = async (uid: number) => {
+      if (open.has(uid) || uid === 0 || open.size >= USER_SOCKETS_MOST) return;
+      open.add(uid);
+      const { gid } = await identityOf(uid);
+      await this.#server.listen({ path: userSocket(this.config.run_dir, uid), owner: { uid, gid } });
+    };
+    const tryAdd = (uid: number) =>
+      add(uid).catch((error: unknown) => {
+        open.delete(uid);
+        this.log.warn(`user ${uid} cannot ask for its jobs: ${messageOf(error)}`);
+      });
+    for (const uid of await this.accounts.jobs.users().catch(() => [])) await tryAdd(uid);
+    this.accounts.onUser((uid) => void tryAdd(uid));
   }
 
   async #watchPressure(): Promise<void> {
@@ -218,6 +258,7 @@ export class Daemon implements Node {
     clearTimeout(this.#orphanCheck);
     this.#sampler?.stop();
     this.giveBack.stop();
+    this.accounts.stop();
     this.#metrics?.close();
     this.#server.close();
     for (const job of this.jobs.all()) job.resources.guest?.close();
@@ -293,7 +334,10 @@ export class Daemon implements Node {
       pressure: (pressure) => {
         job.sizes.availableBytes = pressure.memAvailableBytes;
         const sample = guestSample(pressure, performance.now());
-        if (sample) job.report = { sample, steps: pressure.sessions };
+        if (sample) {
+          job.report = { sample, steps: pressure.sessions, used: pressure.job };
+          enforceCpuLimit(job);
+        }
         // An owner that wakes up is not kept waiting for the next look.
         if (this.giveBack.isLending) this.#sampler?.lookSoon();
       },

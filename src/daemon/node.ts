@@ -3,6 +3,8 @@ import type { JobEvent, JobStep } from '../jobs/transitions.ts';
 import type { JobKey, SchedulerName } from '../model/job.ts';
 import type { Bandwidth } from '../pressure/bandwidth.ts';
 import type { Scheduler } from '../scheduler/scheduler.ts';
+import type { Accounts } from './accounting/accounts.ts';
+import type { SchedulerCalls } from './accounting/scheduler-calls.ts';
 import type { NodeHealth } from './health.ts';
 import type { Job } from './job.ts';
 import type { JobTable } from './job-table.ts';
@@ -19,6 +21,8 @@ export interface Node {
   readonly jobs: JobTable;
   readonly schedulers: ReadonlyMap<SchedulerName, Scheduler>;
   readonly health: NodeHealth;
+  readonly accounts: Accounts;
+  readonly schedulerCalls: SchedulerCalls;
   readonly version: string;
   readonly imageId: string;
   readonly accelerationReason: string;

@@ -1,5 +1,6 @@
 import type { HookCall, JobFacts, JobKey, JobRequest, StepPlan, Verdict } from '../model/job.ts';
 import type { NodeReport } from '../model/node-report.ts';
+import type { EndedJob, Usage } from '../model/usage.ts';
 import type { RelayRule } from './relay.ts';
 
 /** What a hook client is told to print and with which status to exit. */
@@ -56,6 +57,19 @@ export interface Scheduler {
   fail(request: JobRequest, reason: string): Promise<HookAnswer>;
   /** Requeues or fails a job whose machine was lost while it ran. Returns how the job's steps should end. */
   lost(request: JobRequest, reason: string, signal: AbortSignal): Promise<'requeued' | 'failing'>;
+  /**
+   * Puts what a run of the job really used where the scheduler's own accounting reads it, while its epilog waits. Absent: the scheduler takes it only later.
+   */
+  readonly writeUsage?: (key: JobKey, run: Usage) => Promise<void>;
+  /**
+   * Tells the scheduler's accounting what a job that has ended used in all its runs. Throws SchedulerUnavailable while that has not heard of the end itself, or does not
+   * answer: asked again later, until the job is forgotten. Absent: it was told by `writeUsage`.
+   */
+  readonly reportUsage?: (ended: EndedJob, key: JobKey, signal: AbortSignal) => Promise<void>;
+  /** How a user of this scheduler asks for so much memory, in the option that was used before (`source`, as in JobRequest): `--mem=300M`. */
+  askMemory(bytes: number, source: string | undefined, cpus: number): string;
+  /** The same for CPUs. */
+  askCpus(cpus: number): string;
   /** Is this job still known as running on this node? Undefined: no answer. Used after a restart of caddisd to find orphans. */
   isRunning(key: JobKey, signal: AbortSignal): Promise<boolean | undefined>;
   /** What a step's client ends with when its job goes on elsewhere: a status by which the scheduler starts the job again, where it has one. */

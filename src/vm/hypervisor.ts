@@ -278,6 +278,11 @@ export class Hypervisor {
   }
 }
 
+/** QEMU has written this machine's memory already, and the machine did not run since. QEMU's own words (7.2, migrate_prepare). */
+export function isSavedBefore(error: unknown): boolean {
+  return isLibvirtError(error) && /paused due to previous migration/.test(error.message);
+}
+
 /** cgroup v2 counts weights from 1 to 10,000 and calls 100 ordinary, v1 shares from 2 on with 1024; libvirt 9 hands the number through. */
 async function cpuWeights(): Promise<{ ordinary: number; least: number }> {
   const isV2 = await access('/sys/fs/cgroup/cgroup.controllers').then(
@@ -285,11 +290,6 @@ async function cpuWeights(): Promise<{ ordinary: number; least: number }> {
     () => false,
   );
   return isV2 ? { ordinary: 100, least: 1 } : { ordinary: 1024, least: 2 };
-}
-
-/** QEMU has written this machine's memory already, and the machine did not run since. QEMU's own words (7.2, migrate_prepare). */
-export function isSavedBefore(error: unknown): boolean {
-  return isLibvirtError(error) && /paused due to previous migration/.test(error.message);
 }
 
 /** A failure of libvirt or QEMU while a machine is made, as the reason for which the job goes back. */

@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { parseProcessStat, parseStatm } from '../../src/pressure/proc.ts';
+import { parseProcessStat } from '../../src/pressure/proc.ts';
 
 const EVERY_MS = 10;
 const DEADLINE_MS = 240_000;
@@ -65,7 +65,7 @@ function cpuOf(path: string): number | undefined {
 }
 
 function residentOf(pid: number): number {
-  return parseStatm(read(`/proc/${pid}/statm`));
+  return parseProcessStat(read(`/proc/${pid}/stat`))?.residentBytes ?? 0;
 }
 
 function list(path: string): string[] {

@@ -25,6 +25,14 @@ const benches: Record<string, { says: string; load: () => Promise<Bench> }> = {
     says: 'how soon an owner has back what was lent, beside the predicted times, and what it notices',
     load: async () => (await import('./giveback.ts')).giveback,
   },
+  sampling: {
+    says: 'CPU of caddisd, libvirtd and QEMU for sampling, scheduler calls at rest: simulated machines and real ones',
+    load: async () => (await import('./sampling/sampling.ts')).sampling,
+  },
+  feeds: {
+    says: "squeue of a slurmctld with 10,000 nodes, with and without their feeds' updates",
+    load: async () => (await import('./feeds/feeds.ts')).feeds,
+  },
   datapath: {
     says: 'Node as the data path, without a guest: throughput and CPU of the router',
     load: async () => (await import('./datapath.ts')).datapath,
@@ -39,7 +47,7 @@ ${Object.entries(benches)
   --runs N      measurements of each kind (default 10; exec: steps, default 30; checkpoint, giveback: default 3)
   --tasks N     tasks of the array (rpc; default 200)
   --megabytes N bytes of each transfer (exec, default 100; datapath, default 1000)
-  --machines N  machines on one node for the daemon's memory (exec; default 10, 0: leave it out)
+  --machines N  machines on one node for the daemon's memory (exec; default 10, 0: leave it out), or of sampling's real part (default 6)
   --sizes N,N   MB of live data (checkpoint; default 50,500; 2000 takes longer; giveback; default 200,1000,2000)
   --seconds N   of each turn of the owner's work (giveback; default 120)`;
 

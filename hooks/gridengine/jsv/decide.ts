@@ -12,10 +12,10 @@ export interface Submission {
   readonly rerun: 'y' | 'n' | undefined;
   /** qrsh, qlogin, qsh: nobody could go back to the queue with them. */
   readonly interactive: boolean;
-  /** The most that it may get of its parallel environment; 1 without. */
-  readonly slots: number;
   /** `-pe NAME`. */
   readonly parallelEnvironment?: string | undefined;
+  /** The most that it may get of its parallel environment; 1 without. */
+  readonly slots: number;
 }
 
 /** What the site wants moved. */
@@ -30,12 +30,12 @@ export interface JsvPolicy {
   readonly deviceComplexes: readonly string[];
   /** Which checkpoint environment the jobs of a queue get that name none; `*`: those that name no queue. */
   readonly checkpointEnvironments: ReadonlyMap<string, string>;
+  /** Parallel environments that spread a job over hosts. */
+  readonly spreading: ReadonlySet<string>;
   /** Undefined: the cell has no queue for jobs that run in slack. */
   readonly lending: LendingPolicy | undefined;
   /** Where jobs go that name no queue and are not lent; undefined: anywhere. */
   readonly defaultQueue: string | undefined;
-  /** Parallel environments that spread a job over hosts. */
-  readonly spreading: ReadonlySet<string>;
 }
 
 export const defaultPolicy: JsvPolicy = {
@@ -44,9 +44,9 @@ export const defaultPolicy: JsvPolicy = {
   scratchComplex: 'vm_tmp',
   deviceComplexes: ['gpu', 'gpus', 'ngpus', 'cuda', 'gpu_card'],
   checkpointEnvironments: new Map(),
+  spreading: new Set(),
   lending: undefined,
   defaultQueue: undefined,
-  spreading: new Set(),
 };
 
 export type Decision =
@@ -57,10 +57,10 @@ export type Decision =
       readonly env: Readonly<Record<string, string>>;
       /** Makes the job one that can be moved: `-ckpt NAME`. Undefined: as it is. */
       readonly checkpointEnvironment: string | undefined;
-      /** The new `-q`; undefined: unchanged. */
-      readonly queues: readonly string[] | undefined;
       /** What the user should know. */
       readonly advice: string | undefined;
+      /** The new `-q`; undefined: unchanged. */
+      readonly queues: readonly string[] | undefined;
     }
   | { readonly state: 'reject'; readonly reason: string };
 

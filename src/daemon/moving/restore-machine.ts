@@ -54,6 +54,7 @@ export async function restoreMachine(
   const saved = factsOf(generation);
   const lap = stopwatch(job.startMs);
   Object.assign(job.sizes, manifest.sizes);
+  newQemu(job, saved);
   await admit(context, job, manifest.sizes.memoryBytes + QEMU_OVERHEAD_BYTES[context.acceleration]);
   await createPlaces(job.places, context.qemuOwner);
   await takeAddress(context, job, saved);
@@ -131,6 +132,8 @@ export async function thawMachine(
   const saved = factsOf(generation);
   Object.assign(job.sizes, generation.manifest.sizes);
   job.bootPath = 'thaw';
+  job.facts.hostCpuBeforeMs = saved.hostCpuBeforeMs;
+  job.hostCpu = { startTicks: undefined, beforeMs: saved.hostCpuBeforeMs ?? 0, nowMs: 0 };
   if (domain) job.resources.domain = domain;
   if (scratch !== undefined) {
     job.resources.scratch = scratch;
@@ -140,6 +143,13 @@ export async function thawMachine(
     throw new NodeUnfit('the parked machine does not stand still any more', { wholeNode: false });
   await takeAddress(context, job, saved);
   lap('prepare');
+}
+
+/** Its CPU time begins anew; what the machine had used is in its checkpoint. */
+function newQemu(job: Job, { used }: MachineFacts): void {
+  job.facts.used = used;
+  job.facts.hostCpuBeforeMs = used?.hostCpuMs;
+  job.hostCpu = { startTicks: undefined, beforeMs: used?.hostCpuMs ?? 0, nowMs: 0 };
 }
 
 async function noteQemu(job: Job): Promise<void> {

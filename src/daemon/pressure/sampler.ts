@@ -6,7 +6,7 @@ import type { HostSample } from '../../pressure/sample.ts';
 import type { Job } from '../job.ts';
 import type { Node } from '../node.ts';
 import { isBorrower } from './lending.ts';
-import { readHost } from './read-proc.ts';
+import { WatchedHost } from './read-proc.ts';
 import type { HostView, NodeView } from './view.ts';
 import { Watched } from './watched.ts';
 
@@ -24,8 +24,10 @@ export class Sampler {
   readonly #look: (view: NodeView) => void;
   readonly #watched = new Map<Job, Watched>();
   readonly #host = new History<HostSample>(HOST_SAMPLES);
+  readonly #hostFiles = new WatchedHost();
   #timer: NodeJS.Timeout | undefined;
   #view: NodeView | undefined;
+  readonly #cost = { samples: 0, ms: 0 };
 
   constructor(node: Node, look: (view: NodeView) => void) {
     this.#node = node;
@@ -56,13 +58,20 @@ export class Sampler {
 
   stop(): void {
     clearInterval(this.#timer);
+    this.#hostFiles.close();
+    for (const watched of this.#watched.values()) watched.close();
   }
 
   #take(): void {
     const atMs = performance.now();
+    this.#cost.samples += 1;
     const jobs = this.#node.jobs.all();
     const present = new Set(jobs);
-    for (const job of this.#watched.keys()) if (!present.has(job)) this.#watched.delete(job);
+    for (const [job, watched] of this.#watched) {
+      if (present.has(job)) continue;
+      watched.close();
+      this.#watched.delete(job);
+    }
     for (const job of jobs) {
       const watched = this.#watched.get(job) ?? new Watched(job);
       this.#watched.set(job, watched);
@@ -71,10 +80,11 @@ export class Sampler {
     const host = this.#lookAtHost(atMs);
     this.#view = this.#judge(atMs, host);
     this.#look(this.#view);
+    this.#cost.ms += performance.now() - atMs;
   }
 
   #lookAtHost(atMs: number): HostView | undefined {
-    const sample = readHost(atMs);
+    const sample = this.#hostFiles.read(atMs);
     if (!sample) return undefined;
     this.#host.add(sample);
     const before = this.#host.all()[0] as HostSample;
@@ -97,7 +107,14 @@ export class Sampler {
       host,
       jobs.map(({ job }) => job),
     );
-    return { atMs, report: nodeReport(load, this.#node.health.reason === undefined), load, host, jobs };
+    return {
+      atMs,
+      report: nodeReport(load, this.#node.health.reason === undefined),
+      load,
+      host,
+      jobs,
+      cost: { ...this.#cost },
+    };
   }
 
   #load(host: HostView | undefined, jobs: readonly Job[]): NodeLoad {

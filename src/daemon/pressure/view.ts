@@ -15,6 +15,8 @@ export interface NodeView {
   readonly load: NodeLoad;
   readonly host: HostView | undefined;
   readonly jobs: readonly JobView[];
+  /** Looks so far, and the time that they took before this one. */
+  readonly cost: { readonly samples: number; readonly ms: number };
 }
 
 export interface HostView {

@@ -7,6 +7,7 @@ import { isNodeUnfit, messageOf } from '../../model/errors.ts';
 import { formatKey, type HookCall, type JobRequest } from '../../model/job.ts';
 import type { HookAnswer, Scheduler } from '../../scheduler/scheduler.ts';
 import { isNotEnoughMemory } from '../../vm/capacity.ts';
+import { lookAtHostCpu } from '../accounting/tally.ts';
 import { identityOf } from '../identity.ts';
 import { Job, type JobResources } from '../job.ts';
 import { unbind } from '../moving/binding.ts';
@@ -84,7 +85,11 @@ async function begin(
       const elsewhere = await checkpoints?.custody.take(job);
       if (checkpoints && generation)
         await goOn(node.context, checkpoints, job, generation, { here, elsewhere }, signal);
-      else await startMachine(node.context, job, signal);
+      else {
+        await startMachine(node.context, job, signal);
+        await lookAtHostCpu(job);
+        job.facts.bootCpuMs = job.hostCpu.nowMs;
+      }
       job.facts.ready = true;
       delete job.facts.waking;
       await node.context.hypervisor.setFacts(job.resources.domain ?? missing(), job.facts);
@@ -264,6 +269,9 @@ async function register(
       ...(saved?.bound ? { bound: saved.bound } : {}),
       startedAt: new Date().toISOString(),
       ranBeforeMs: generation?.manifest.totals.ranMs,
+      used: saved?.used,
+      bootCpuMs: saved?.bootCpuMs,
+      usedBefore: saved?.used,
       ready: false,
     },
     scheduler,

@@ -2,6 +2,7 @@ import { hostname } from 'node:os';
 
 import { writeRefusal } from '../refusal.ts';
 import type { Scheduler } from '../scheduler.ts';
+import { askMemory } from './ask-memory.ts';
 import { isForBatchShell } from './batch-signals.ts';
 import { beginAgain } from './begin-again.ts';
 import { createRunCommand, type RunCommand, SlurmRefused } from './commands.ts';
@@ -19,6 +20,7 @@ import { readProlog } from './read-prolog.ts';
 import { readStep } from './read-step.ts';
 import { refuse } from './refuse.ts';
 import { SLURM_COMMANDS, slurmRelayRule } from './relay.ts';
+import { reportUsage } from './report-usage.ts';
 import { requeue } from './requeue.ts';
 import { sendBack } from './send-back.ts';
 import { StepdWords } from './stepd-words.ts';
@@ -41,6 +43,8 @@ export interface SlurmOptions {
   /** Partitions whose jobs run in what others have reserved. */
   readonly scavengePartitions?: readonly string[];
   readonly run?: RunCommand;
+  /** Told of each command that is run. */
+  readonly called?: (program: string) => void;
 }
 
 /** States of a job that is, or may still be, on its nodes. */
@@ -53,7 +57,11 @@ const WANTED =
 export function createSlurm(options: SlurmOptions): Scheduler {
   const nodes = nodesOf(options.node ?? (hostname().split('.')[0] as string), options.scavengeNode);
   const here = nodes.all;
-  const run = options.run ?? createRunCommand(options.binDir, options.environment);
+  const command = options.run ?? createRunCommand(options.binDir, options.environment);
+  const run: RunCommand = (argv, signal) => {
+    options.called?.(argv[0] as string);
+    return command(argv, signal);
+  };
   const runDir = options.runDir ?? '/run/caddis';
   const words = new StepdWords(nodes.own, run);
   const slack = new SlackPublisher(nodes.lending, run, options.publishIntervalMs ?? 60_000);
@@ -95,6 +103,9 @@ export function createSlurm(options: SlurmOptions): Scheduler {
         () => 'failing',
       );
     },
+    reportUsage: (ended, key, signal) => reportUsage(ended, key, run, signal),
+    askMemory,
+    askCpus: (cpus) => `-c ${cpus}`,
     async isRunning(key, signal) {
       try {
         const record = await askJob(key, here, signal, run);

@@ -1,6 +1,6 @@
 import type { NodeReport } from '../../model/node-report.ts';
 import type { RunCommand } from './commands.ts';
-import { commentWith, gresList, knowsSlack, type NodeGres, parseNodeGres } from './node-gres.ts';
+import { askNodeGres, commentWith, gresList, knowsSlack, type NodeGres, parseNodeGres } from './node-gres.ts';
 import { type Announced, type Announcement, announcement, decide } from './slack-policy.ts';
 
 /** After whatever was tried, at least this share of the interval passes before slurmctld hears of us again. */
@@ -61,7 +61,7 @@ export class SlackPublisher {
       this.#notBeforeMs = nowMs + ABSENT_INTERVALS * this.#intervalMs;
       return;
     }
-    const known = parseNodeGres(await this.#run(['scontrol', '-o', 'show', 'node', this.#node], signal));
+    const known = parseNodeGres(await this.#run(askNodeGres(this.#node), signal));
     const last = this.#last;
     const holds = this.#isDoubted
       ? known.slackMib === wanted.slackMib

@@ -3,7 +3,7 @@ import { writeFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import type { NodeTop } from '../../../src/model/top.ts';
-import { parseMeminfo, parseProcessStat, parseStatm } from '../../../src/pressure/proc.ts';
+import { parseMeminfo, parseProcessStat } from '../../../src/pressure/proc.ts';
 import { hookClient } from '../../lab/caddisd.ts';
 import type { LabHost } from '../../lab/host.ts';
 import { on, until } from '../../lab/process.ts';
@@ -67,10 +67,11 @@ export async function record(
 
 function sample(pid: number, top: NodeTop, key: string): Series['looks'][number]['samples'][number] {
   try {
-    const cpuMs = parseProcessStat(readFileSync(`/proc/${pid}/stat`, 'latin1'))?.cpuMs;
-    const bytes = parseStatm(readFileSync(`/proc/${pid}/statm`, 'latin1'));
+    const stat = parseProcessStat(readFileSync(`/proc/${pid}/stat`, 'latin1'));
     const runnable = top.jobs.find(({ job }) => job === key)?.tasks_runnable ?? null;
-    return cpuMs === undefined || bytes === 0 ? null : [Math.round(bytes / MiB), cpuMs, runnable];
+    return !stat || stat.residentBytes === 0
+      ? null
+      : [Math.round(stat.residentBytes / MiB), stat.cpuMs, runnable];
   } catch {
     return null;
   }

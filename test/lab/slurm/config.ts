@@ -77,7 +77,7 @@ AccountingStoragePass=${mungeSocket(cluster)}
 AccountingStoreFlags=job_comment
 JobRequeue=1
 GresTypes=gpu,slackmem
-${scavenge === '' ? '' : 'JobSubmitPlugins=lua\n'}LaunchParameters=use_interactive_step
+${cluster.withCaddis ? 'JobSubmitPlugins=lua\n' : ''}LaunchParameters=use_interactive_step
 ${isSplit ? '' : nodes.join('\n')}
 PartitionName=DEFAULT State=UP DefMemPerCPU=256 MaxTime=INFINITE
 ${isSplit ? '' : `PartitionName=main Nodes=${all} Default=YES`}
