@@ -3,6 +3,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import type { Explanation } from '../../../src/model/explain.ts';
+import type { NodeTop } from '../../../src/model/top.ts';
 import { startOn, stopOn } from '../../lab/caddisd.ts';
 import type { Lab, LabHost } from '../../lab/host.ts';
 import { repository } from '../../lab/layout.ts';
@@ -11,6 +12,8 @@ import { asUser, type BatchSystem, submit, waitForEnd } from '../support/batch.t
 
 /** Two cores, TCG, other labs beside. */
 export const SLOW_MS = 180_000;
+/** Of what it held before it worked, a guest keeps a little more after. */
+const RESTED_BYTES = 128 << 20;
 const JOBS = join(import.meta.dirname, 'jobs');
 const QUEUE: Record<BatchSystem, string> = { slurm: 'scavenge', gridengine: 'scavenge.q' };
 
@@ -169,6 +172,21 @@ export interface Work {
 export async function wake(job: LentJob, turn: number, work: Work): Promise<Turn> {
   await beginTurn(job, turn, work);
   return endOfTurn(job, turn);
+}
+
+/** Memory of the host that a job's machine holds. */
+export async function residentOf(node: LabHost, { key }: LentJob): Promise<number> {
+  const { jobs } = JSON.parse(await caddis(node, 'top', '--once', '--json')) as NodeTop;
+  return jobs.find(({ job }) => job === key)?.memory_resident_bytes ?? 0;
+}
+
+/** Waits until a machine has given back what its job let go of: else the next allocation would find it there, and be faster than the one before. */
+export async function untilRested(node: LabHost, job: LentJob, restBytes: number): Promise<void> {
+  await until(
+    `${job.key} to hold no more than ${restBytes} bytes`,
+    async () => (await residentOf(node, job)) <= restBytes + RESTED_BYTES,
+    { timeoutMs: SLOW_MS, everyMs: 1_000 },
+  );
 }
 
 export async function beginTurn(job: LentJob, turn: number, work: Work): Promise<void> {
