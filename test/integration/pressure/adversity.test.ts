@@ -82,7 +82,7 @@ describe('a give-back that something is in the way of', () => {
       await stopOn(one, 'KILL');
       await startOn(lab, one, smallNode(NODE_MIB));
       await untilOn(two, b, 'running');
-      expect(await machineOf(two, b)).toMatchObject({ boot_path: 'restore' });
+      expect((await machineOf(two, b))?.boot_path).not.toBe('base');
       await endBorrower(lab, b, BORROWER);
       for (const job of [a, b]) await remove(lab, job);
       await waitForEnd(lab, system, a.id, SLOW_MS);
