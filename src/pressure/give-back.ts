@@ -12,8 +12,8 @@ export interface Situation {
   readonly borrowers: readonly Victim[];
   /** Parked machines, of whichever job: the store has all of them. */
   readonly parked: readonly { readonly job: string; readonly residentBytes: number }[];
-  /** What eviction moves, in bytes a second, and what a balloon takes. */
-  readonly bandwidth: { readonly save: number; readonly reclaim: number };
+  /** What saves move, in bytes a second. */
+  readonly bandwidth: { readonly save: number };
   /** Why nothing can be saved now (no store, away, full), if so. */
   readonly storeTrouble: string | undefined;
   /** A machine that stands still for owners for so long does better elsewhere. */

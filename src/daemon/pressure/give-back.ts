@@ -19,8 +19,6 @@ import { StoreWatch } from './store-watch.ts';
 import { VcpuWatch } from './vcpu-watch.ts';
 import type { NodeView } from './view.ts';
 
-/** A balloon moves some hundred megabytes a second; never measured, since it is always told beforehand. */
-const RECLAIM_BYTES_PER_SECOND = 100e6;
 /** How long the end of an eviction is waited for, to say what it took. */
 const GONE_WITHIN_MS = 120_000;
 const LOOK_EVERY_MS = 50;
@@ -73,7 +71,7 @@ export class GiveBack {
         job: formatKey(job.key),
         residentBytes: usage?.residentBytes ?? 0,
       })),
-      bandwidth: { save: this.#node.saves.bytesPerSecond, reclaim: RECLAIM_BYTES_PER_SECOND },
+      bandwidth: { save: this.#node.saves.bytesPerSecond },
       storeTrouble: this.#store.trouble,
       evictAfterMs: this.#node.config.pressure.evict_after * 1000,
       calmSinceMs: this.#calmSinceMs,

@@ -17,7 +17,7 @@ const memory = {
 };
 const quiet: Situation = {
   ...{ nowMs: 100_000, memory, cpu: { cpus: 8, wantedCpus: 2 }, borrowers: [b], parked: [] },
-  bandwidth: { save: 100 * MiB, reclaim: 100 * MiB },
+  bandwidth: { save: 100 * MiB },
   ...{ storeTrouble: undefined, evictAfterMs: 30_000, calmSinceMs: undefined },
 };
 const grows = (mibPerSecond: number, change: Partial<typeof memory> = {}) => ({
@@ -48,9 +48,7 @@ describe('the give-back ladder', () => {
   });
 
   it('needs less time where saves are faster, and says what it counted with', () => {
-    expect(said(look({ ...grows(400), bandwidth: { save: 5 * GiB, reclaim: GiB } }))).not.toContain(
-      'evict slurm-2',
-    );
+    expect(said(look({ ...grows(400), bandwidth: { save: 5 * GiB } }))).not.toContain('evict slurm-2');
     const [, act] = look(grows(400)).acts;
     expect(act?.numbers).toMatchObject({
       owners_growth_bytes_per_second: 400 * MiB,

@@ -84,7 +84,7 @@ export function replay(series: Series): { readonly atMs: number; readonly verdic
         calmSinceMs,
       },
       ...ownersSituation({ memory, cpus, idleCpus: 0, stalls: undefined, jobs }),
-      bandwidth: { save: 80 * MiB, reclaim: 100 * MiB },
+      bandwidth: { save: 80 * MiB },
     });
     calmSinceMs = verdict.calmSinceMs;
     return { atMs: look.atMs, verdict };
