@@ -99,7 +99,7 @@ export class Daemon implements Node {
     this.config = config;
     this.log = log;
     this.deeds = new Deeds(config.state_dir, log);
-    this.giveBack = new GiveBack(this);
+    this.giveBack = new GiveBack(this, () => this.#sampler?.lookSoon());
     const connect = () =>
       Libvirt.openReconnecting(config.libvirt.uri, {
         endpoint: { kind: 'unix', path: config.libvirt.socket },
@@ -262,6 +262,7 @@ export class Daemon implements Node {
     this.#stop.abort(new CaddisError('caddisd is stopping'));
     clearTimeout(this.#orphanCheck);
     this.#sampler?.stop();
+    this.giveBack.stop();
     this.accounts.stop();
     this.#metrics?.close();
     this.#server.close();
