@@ -28,7 +28,11 @@ export async function withoutProlog(
     key,
     restartCount: record.restarts,
     ...{ user, uid, gid, workDir, vm },
-    ...{ cpus: record.cpus, memoryBytes: record.slackBytes ?? record.memoryBytes, memorySource: record.memorySource },
+    ...{
+      cpus: record.cpus,
+      memoryBytes: record.slackBytes ?? record.memoryBytes,
+      memorySource: record.memorySource,
+    },
     scratchBytes: record.scratchBytes,
     queue: partition,
     devices: gpus && `${gpus} of ${here[0]}`,
