@@ -1,5 +1,5 @@
 /**
- * Uses a checkpoint store on a mount, as one of two clients: `client.mjs DIR 0|1 UID`. Runs as root in a guest (part.ts starts it), since only guests are NFS clients of the lab. Prints one JSON object.
+ * Uses a checkpoint store on a mount, as one of two clients: `client.mjs DIR 0|1 UID STRIDE`, of which each cuts off after every STRIDE-th operation, one after the other's. Runs as root in a guest (part.ts starts it), since only guests are NFS clients of the lab. Prints one JSON object.
  */
 import { mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -13,7 +13,7 @@ import { CheckpointStore } from '../../../src/checkpoint/store.ts';
 import { KEY, LOCAL, memoryOf, save } from '../store/world.ts';
 import { Cut, CutIo } from './cut-io.ts';
 
-const [dir = '', who = '', serviceUid = ''] = process.argv.slice(2);
+const [dir = '', who = '', serviceUid = '', stride = '1'] = process.argv.slice(2);
 const RACES = 10;
 const TURNS = 4;
 const BARRIER_MS = 120_000;
@@ -112,7 +112,7 @@ async function tagsOf(store: CheckpointStore): Promise<string[]> {
 }
 
 async function cutOff({ name, arrange, act, check }: Scenario): Promise<void> {
-  for (let after = 0, done = false; !done; after++)
+  for (let after = Number(who), done = false; !done; after += Number(stride))
     await attempt(`nfs ${name}`, `client ${who}, cut off after ${after} operations`, async () => {
       const store = await newStore(`${who}-${name}-${after}`);
       for (const tag of arrange) await save(store, tag);

@@ -1,11 +1,11 @@
-import { copyFile, mkdtemp, rm } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { build } from 'esbuild';
 import { execa } from 'execa';
 import { statusOf } from '../../integration/moving/support.ts';
-import { asUser, jobDirectory, submit } from '../../integration/support/batch.ts';
+import { asUser, submit } from '../../integration/support/batch.ts';
 import { theLab } from '../../integration/support/lab.ts';
 import { freshNfsStore, nfsStore } from '../../lab/home.ts';
 import type { Lab, LabHost } from '../../lab/host.ts';
@@ -16,6 +16,7 @@ import { type FaultPart, type Tally, Violation } from '../fault.ts';
 
 const CLIENT_MS = 8 * 60_000;
 const MOUNT = '/mnt/store';
+const TOOLS = 'tools';
 
 interface Said {
   readonly outcomes: readonly { kind: string; variant: string; what?: string }[];
@@ -30,8 +31,7 @@ export const nfsPart: FaultPart = {
     const account = await accountOf(storeAccount);
     if (!account) throw new Error(`no account "${storeAccount}"`);
     await freshNfsStore(account);
-    const directory = await jobDirectory(lab);
-    await bundleClient(lab, directory);
+    await bundleClient(lab, account);
     const ids = await Promise.all(
       lab.nodes.map(async (node) => {
         const { id } = await submit(lab, 'slurm', 'vm', {
@@ -43,7 +43,7 @@ export const nfsPart: FaultPart = {
     );
     try {
       const said = await Promise.all(
-        lab.nodes.map((node, i) => runClient(node, ids[i] as string, i, { directory, uid: account.uid })),
+        lab.nodes.map((node, i) => runClient(node, ids[i] as string, i, account.uid)),
       );
       await judge(tally, said);
     } finally {
@@ -52,8 +52,10 @@ export const nfsPart: FaultPart = {
   },
 };
 
-/** The client and a Node.js with its libraries, which guests do not have, on the file system that they share. */
-async function bundleClient(lab: Lab, directory: string): Promise<void> {
+/** The client and a Node.js with its libraries, which guests do not have, beside the store: that is what root of a guest may read. */
+async function bundleClient(lab: Lab, { uid, gid }: { uid: number; gid: number }): Promise<void> {
+  const directory = join(nfsStore, TOOLS);
+  await mkdir(directory, { recursive: true });
   const temporary = await mkdtemp(join(tmpdir(), 'caddis-nfs-'));
   try {
     const client = join(temporary, 'client.mjs');
@@ -72,18 +74,13 @@ async function bundleClient(lab: Lab, directory: string): Promise<void> {
     const libraries = [...stdout.matchAll(/(\/\S+) \(/g)].map((match) => match[1] as string);
     for (const file of [client, process.execPath, ...libraries])
       await copyFile(file, join(directory, file.split('/').pop() as string));
-    await on(lab.head, ['chmod', '-R', 'a+rX', directory]);
+    await on(lab.head, ['chown', '-R', `${uid}:${gid}`, directory]);
   } finally {
     await rm(temporary, { recursive: true, force: true });
   }
 }
 
-async function runClient(
-  node: LabHost,
-  id: string,
-  index: number,
-  { directory, uid }: { directory: string; uid: number },
-): Promise<Said> {
+async function runClient(node: LabHost, id: string, index: number, uid: number): Promise<Said> {
   const key = `slurm-${id}`;
   const address = await until(
     `${key} to run`,
@@ -96,9 +93,8 @@ async function runClient(
   const script = `set -e
 mkdir -p ${MOUNT}
 mount -i -t nfs4 -o ${options} ${head}:${nfsStore} ${MOUNT}
-cd ${directory}
-exec ./ld-linux-x86-64.so.2 --library-path ${directory} ./node --no-warnings client.mjs ${MOUNT}/caddis ${index} ${uid}`;
-  // As root, whom the guest's home mount squashes to nobody: what it reads there may be read by all.
+cd ${MOUNT}/${TOOLS}
+exec ./ld-linux-x86-64.so.2 --library-path . ./node --no-warnings client.mjs ${MOUNT}/caddis ${index} ${uid} ${process.env.FAULT_NFS_STRIDE ?? 2}`;
   const words = ['shell', key, '--', 'sh', '-c', script];
   const text = await on(node, [process.execPath, 'dist/caddis.cjs', ...words], { timeoutMs: CLIENT_MS });
   return JSON.parse(text.trim().split('\n').at(-1) ?? '') as Said;

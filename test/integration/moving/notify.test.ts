@@ -25,7 +25,7 @@ describe('a Grid Engine job that wants to be told', () => {
   it.concurrent('-notify: hears USR1 before it is suspended, stands still, and goes on', {
     timeout: 3 * MOVE_MS,
   }, async () => {
-    const job = await start(['-notify', '-c', 'n'], 16);
+    const job = await start(['-notify'], 16);
     await untilSays(job, '2');
     const { here } = await whereIs(lab, job);
     await qmod('-sj', job);

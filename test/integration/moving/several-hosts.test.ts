@@ -57,12 +57,6 @@ describe('a job on several hosts', () => {
     await hasStartedAfresh(job);
   });
 
-  it.concurrent('starts afresh when it puts itself back, and says so: Grid Engine', {
-    timeout: 3 * MOVE_MS,
-  }, async () => {
-    await hasStartedAfresh(await start('gridengine', 'exit 99'));
-  });
-
   it.concurrent('leaves its hosts when it is to be moved, and no half of itself: Grid Engine', {
     timeout: 3 * MOVE_MS,
   }, async () => {
