@@ -9,6 +9,7 @@ import { helloFrame } from '../guest/protocol/hello.ts';
 import { CaddisError } from '../model/errors.ts';
 import { chooseAcceleration } from '../vm/acceleration.ts';
 import { nodeCapacity } from '../vm/capacity.ts';
+import { hostTscKhz } from '../vm/time-stamp-counter.ts';
 import type { NodeContext } from './start-machine.ts';
 
 /** How long a canary guest may take to boot under KVM. */
@@ -58,6 +59,7 @@ export async function look(config: Config): Promise<Look> {
         baseMemoryBytes: config.vm.base_memory,
         maxMemoryBytes: capacity.memoryBytes,
         maxCpus: capacity.cpus,
+        tscKhz: await hostTscKhz(),
         extraKernelArguments: config.vm.extra_kernel_arguments,
       },
     },

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { ImageStore } from '../../src/guest/image/store.ts';
 import { GuestLink } from '../../src/guest/link.ts';
 import { domainXml } from '../../src/vm/shape.ts';
+import { hostTscKhz } from '../../src/vm/time-stamp-counter.ts';
 import { imagesOf } from '../lab/caddisd.ts';
 import type { Lab } from '../lab/host.ts';
 
@@ -28,7 +29,7 @@ export async function plainBoot(lab: Lab, node: string): Promise<number> {
     initrd: join(image.directory, 'initrd'),
     root: join(image.directory, 'root.erofs'),
   };
-  const [file, ...args] = [...host.prefix, 'qemu-system-x86_64', ...qemuArguments(files, dir)];
+  const [file, ...args] = [...host.prefix, 'qemu-system-x86_64', ...(await qemuArguments(files, dir))];
   const began = performance.now();
   const qemu = spawn(file as string, args, { stdio: ['ignore', 'ignore', 'pipe'] });
   let errors = '';
@@ -54,11 +55,14 @@ export async function plainBoot(lab: Lab, node: string): Promise<number> {
   }
 }
 
-function qemuArguments(files: { kernel: string; initrd: string; root: string }, dir: string): string[] {
+async function qemuArguments(
+  files: { kernel: string; initrd: string; root: string },
+  dir: string,
+): Promise<string[]> {
   return [
     ...['-machine', 'q35,accel=tcg', '-cpu', 'qemu64', '-m', String(MEMORY_MIB), '-smp', '1'],
     ...['-nodefaults', '-no-user-config', '-display', 'none'],
-    ...['-kernel', files.kernel, '-initrd', files.initrd, '-append', kernelArguments(files)],
+    ...['-kernel', files.kernel, '-initrd', files.initrd, '-append', await kernelArguments(files)],
     ...[
       '-drive',
       `file=${files.root},format=raw,if=none,id=root,readonly=on`,
@@ -75,7 +79,7 @@ function qemuArguments(files: { kernel: string; initrd: string; root: string }, 
 }
 
 /** caddisd's own command line, so that the two boots differ in the machine alone. */
-function kernelArguments(files: { kernel: string; initrd: string; root: string }): string {
+async function kernelArguments(files: { kernel: string; initrd: string; root: string }): Promise<string> {
   const xml = domainXml(
     {
       ...files,
@@ -85,6 +89,7 @@ function kernelArguments(files: { kernel: string; initrd: string; root: string }
       baseMemoryBytes: MEMORY_MIB << 20,
       maxMemoryBytes: MEMORY_MIB << 20,
       maxCpus: 1,
+      tscKhz: await hostTscKhz(),
       extraKernelArguments: '',
     },
     { name: 'plain', uuid: '', controlSocket: '', bulkSocket: '', consoleLog: '', metadata: '' },

@@ -16,6 +16,7 @@ const shape: BaseShape = {
   baseMemoryBytes: 256 * MiB,
   maxMemoryBytes: 8 * GiB,
   maxCpus: 4,
+  tscKhz: 2_596_145,
   extraKernelArguments: 'x="1"',
 };
 const facts: MachineFacts = {
@@ -65,6 +66,12 @@ describe('the base machine', () => {
     expect(parsed.memory['#text']).toBe('256');
     expect(parsed.devices.memory.target.size['#text']).toBe(String(8 * 1024 - 256));
     expect(parsed.devices.memory.target.requested['#text']).toBe('0');
+  });
+
+  it('is told the rate of its clock where it is emulated', () => {
+    expect(parsed.os.cmdline).toContain(' tsc_early_khz=2596145 ');
+    expect(domainXml({ ...shape, tscKhz: undefined }, places)).not.toContain('tsc_early_khz');
+    expect(domainXml({ ...shape, acceleration: 'kvm' }, places)).not.toContain('tsc_early_khz');
   });
 
   it('has what is never unplugged on the root bus, each in a slot of its own', () => {
