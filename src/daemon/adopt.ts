@@ -13,7 +13,6 @@ import { releaseStale } from '../vm/network/addresses.ts';
 import { installAntiSpoof } from '../vm/network/anti-spoof.ts';
 import { qemuProcess } from '../vm/qemu-process.ts';
 import { removeScratch } from '../vm/scratch.ts';
-import { accountFor } from './accounting/end-of-run.ts';
 import { identityOf } from './identity.ts';
 import { Job } from './job.ts';
 import type { Checkpoints } from './moving/checkpoints.ts';
@@ -26,10 +25,9 @@ import { factsOf } from './moving/restore-machine.ts';
 import { cameWith, finishWaking } from './moving/resume-job.ts';
 import { bridgeTimeLimit } from './moving/time-limit.ts';
 import type { Node } from './node.ts';
+import { endOrphan } from './orphans.ts';
 import { createPlaces, machinePlaces, recordQemu, sweepPlaces } from './places.ts';
 
-/** Bound on asking a scheduler whether a job is still its own. */
-const ASK_TIMEOUT_MS = 10_000;
 /** Shims come back to a restarted caddisd within a second or two. */
 const SHIMS_BACK_MS = 10_000;
 
@@ -198,23 +196,6 @@ export async function reconcile(node: Node, lost: (job: Job) => Promise<void>): 
     await hypervisor.destroy(domain);
   }
   await sweepFiles(node);
-}
-
-/** Ends the jobs that their scheduler does not know on this node any more: their epilog came while no caddisd ran. No answer changes nothing. */
-export async function endOrphans(node: Node): Promise<void> {
-  for (const job of node.jobs.all()) await endOrphan(node, job);
-}
-
-async function endOrphan(node: Node, job: Job): Promise<void> {
-  const running = await job.scheduler
-    .isRunning(job.key, AbortSignal.timeout(ASK_TIMEOUT_MS))
-    .catch(() => undefined);
-  if (running !== false) return;
-  const isSaved = job.state.phase === 'saving' || job.state.phase === 'saved';
-  const what = isSaved ? 'it is saved' : 'ending its machine';
-  job.log.warn(`the scheduler does not know this job on this node any more: ${what}`);
-  await accountFor(node, job, { requeued: isSaved });
-  await job.dispatch({ type: 'orphaned' }).catch((error: unknown) => job.log.error(messageOf(error)));
 }
 
 /** Removes what machines that are gone have left on this node and in the store, and writes the bridge rules afresh: only while no machine is made. */

@@ -19,7 +19,7 @@ import type { Acceleration } from '../vm/shape.ts';
 import { Accounts } from './accounting/accounts.ts';
 import { enforceCpuLimit } from './accounting/cpu-limit.ts';
 import { SchedulerCalls } from './accounting/scheduler-calls.ts';
-import { adopt, endOrphans, reconcile } from './adopt.ts';
+import { adopt, reconcile } from './adopt.ts';
 import { answer } from './answer.ts';
 import { execute } from './execute.ts';
 import { Guest } from './guest.ts';
@@ -33,13 +33,16 @@ import { look } from './look.ts';
 import { type Checkpoints, openCheckpoints } from './moving/checkpoints.ts';
 import { discard, discardForgotten } from './moving/discard.ts';
 import { holdSignal } from './moving/hold-signal.ts';
+import { finishRaises } from './moving/raise-request.ts';
 import { releaseWhenDue } from './moving/release-timer.ts';
 import { tidyStore } from './moving/tidy.ts';
 import type { Node } from './node.ts';
+import { endOrphans } from './orphans.ts';
 import { rootSocket, userSocket } from './places.ts';
 import { Deeds } from './pressure/deeds.ts';
 import { Feed } from './pressure/feed.ts';
 import { GiveBack } from './pressure/give-back.ts';
+import { Growth } from './pressure/growth.ts';
 import { guestSample } from './pressure/guest-sample.ts';
 import { heldByBorrowers } from './pressure/lending.ts';
 import { serveMetrics } from './pressure/metrics.ts';
@@ -89,6 +92,7 @@ export class Daemon implements Node {
   readonly #stop = new AbortController();
   #orphanCheck: NodeJS.Timeout | undefined;
   #sampler: Sampler | undefined;
+  readonly #growth = new Growth(this);
   #metrics: Server | undefined;
 
   constructor(config: Config, log: Log) {
@@ -166,6 +170,7 @@ export class Daemon implements Node {
     this.accounts.start();
     this.#orphanCheck = setTimeout(() => void this.#checkOrphans(), ORPHAN_CHECK_MS);
     void releaseWhenDue(this, this.#stop.signal);
+    void finishRaises(this);
   }
 
   get view(): NodeView | undefined {
@@ -338,6 +343,7 @@ export class Daemon implements Node {
           job.report = { sample, steps: pressure.sessions, used: pressure.job };
           enforceCpuLimit(job);
         }
+        this.#growth.reported(job);
         // An owner that wakes up is not kept waiting for the next look.
         if (this.giveBack.isLending) this.#sampler?.lookSoon();
       },

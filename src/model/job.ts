@@ -101,6 +101,12 @@ export interface JobRequest {
   readonly workDir: string;
 }
 
+/** What a job's machine has. */
+export interface MachineSize {
+  readonly memoryBytes: number;
+  readonly cpus: number;
+}
+
 /** What a scheduler meant by a signal that can be more than one thing: a job's machine is frozen first, then this is asked. */
 export type Verdict =
   /** A user's or a limit's: the processes get it. */
@@ -115,6 +121,8 @@ export interface JobFacts {
   readonly key: JobKey;
   readonly memoryBytes: number | undefined;
   readonly cpus: number | undefined;
+  /** The job's first step on this node, which finds neither a machine nor a reason why there is none. */
+  readonly unheralded: Pick<JobRequest, 'vm'> | undefined;
 }
 
 /** How to start one step in the guest, worked out from the hook call by the scheduler's adapter. */

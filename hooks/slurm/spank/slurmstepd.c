@@ -1,6 +1,7 @@
 /*
  * In slurmstepd. What decides is /run/caddis/jobs/slurm-JOBID, which only root can make:
- *   absent          the job has no machine (native partition, --vm=off): its tasks are left alone
+ *   absent          the job has no machine (native partition, --vm=off): its tasks are left alone. slurmd may have left out the prolog of a job that
+ *                   was started again, so that caddisd is asked before the batch script (nothing in here knows the restart count: S_SLURM_RESTART_COUNT is 0)
  *   symbolic link   to the machine's directory: tasks run in it
  *   plain file      no machine could be made; holds the reason: tasks fail with it
  * Nothing here runs a task outside of a machine that should be in one: every failure ends the step with its reason in the task's own stderr.
@@ -44,13 +45,13 @@ static void read_reason(const char *path)
 }
 
 /* Number of CPUs of the job on this node: a step that has fewer says nothing of the machine, so cores of the job are sent too. */
-static void send_facts(spank_t sp, const struct plugin_args *args, uint32_t job, uint32_t step)
+static void send_facts(spank_t sp, const struct plugin_args *args, uint32_t job, uint32_t step, bool unheralded)
 {
 	uint64_t memory_mb = 0;
 	uint32_t restarts = 0;
 	uint16_t cpus = 0;
 	char *cores = NULL;
-	char id[16], memory[48], cpu_count[32], restart[32], core_list[512], message[512];
+	char id[16], memory[48], cpu_count[32], restart[32], core_list[512], choice[8], message[512];
 	if (spank_get_item(sp, S_JOB_ALLOC_MEM, &memory_mb) != ESPANK_SUCCESS ||
 	    spank_get_item(sp, S_JOB_NCPUS, &cpus) != ESPANK_SUCCESS ||
 	    spank_get_item(sp, S_SLURM_RESTART_COUNT, &restarts) != ESPANK_SUCCESS ||
@@ -66,7 +67,9 @@ static void send_facts(spank_t sp, const struct plugin_args *args, uint32_t job,
 	/* A list cut in the middle would be a wrong number: none is better. */
 	if (length < 0 || (size_t)length >= sizeof core_list)
 		strcpy(core_list, "cores=");
-	char *const argv[] = { (char *)args->hook, "facts", "slurm", id, memory, cpu_count, core_list, restart, NULL };
+	snprintf(choice, sizeof choice, "vm=%s", options.vm ? options.vm : "");
+	char *const argv[] = { (char *)args->hook, "facts", "slurm", id, memory, cpu_count, core_list, restart,
+			       unheralded ? "prolog=missed" : NULL, choice, NULL };
 	int status = hook_run(argv, args->facts_timeout_s, message, sizeof message);
 	if (status == 0) {
 		if (step == SLURM_BATCH_SCRIPT)
@@ -94,6 +97,11 @@ int slurmstepd_init_post_opt(spank_t sp, const struct plugin_args *args)
 		return ESPANK_SUCCESS;
 	snprintf(key, sizeof key, "slurm-%u", job);
 	snprintf(path, sizeof path, "%s/jobs/%s", args->run, key);
+	if (lstat(path, &st) != 0 && errno == ENOENT && step == SLURM_BATCH_SCRIPT) {
+		send_facts(sp, args, job, step, true);
+		if (mode == REFUSED)
+			return ESPANK_SUCCESS;
+	}
 	if (lstat(path, &st) != 0) {
 		if (errno != ENOENT)
 			refuse("caddis: cannot see whether this job has a machine: %s", strerror(errno));
@@ -104,7 +112,7 @@ int slurmstepd_init_post_opt(spank_t sp, const struct plugin_args *args)
 		return ESPANK_SUCCESS;
 	}
 	mode = MACHINE;
-	send_facts(sp, args, job, step);
+	send_facts(sp, args, job, step, false);
 	return ESPANK_SUCCESS;
 }
 

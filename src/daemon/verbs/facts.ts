@@ -1,10 +1,11 @@
 import { messageOf } from '../../model/errors.ts';
-import type { HookCall } from '../../model/job.ts';
+import { formatKey, type HookCall, type JobFacts } from '../../model/job.ts';
 import type { HookAnswer, Scheduler } from '../../scheduler/scheduler.ts';
 import type { Job } from '../job.ts';
+import { grow } from '../machine-size.ts';
 import { whyAfresh } from '../moving/freeze.ts';
 import type { Node } from '../node.ts';
-import { grow } from '../start-machine.ts';
+import { start } from './prolog.ts';
 
 /**
  * What slurmstepd knows and the prolog did not: memory and CPUs. Sent before the first task of every step; the machine grows once. A failure fails the step: without
@@ -17,6 +18,8 @@ export async function facts(
   signal: AbortSignal,
 ): Promise<HookAnswer> {
   const said = scheduler.readFacts(call);
+  // What its last run may have left here says nothing of this one.
+  if (said.unheralded) return makeUp(node, scheduler, said, signal);
   const job = node.jobs.current(said.key);
   if (!job) return { exitCode: 0 };
   const news = whyAfresh(node, job.request);
@@ -28,7 +31,7 @@ export async function facts(
       };
       if (wanted.cpus === undefined && wanted.memoryBytes === undefined) return;
       await grow(node.context, job, wanted, signal);
-      await remember(node, job);
+      await remember(node, job, wanted);
     });
     return { exitCode: 0, ...(news === undefined ? {} : { stderr: `${news}\n` }) };
   } catch (error) {
@@ -39,11 +42,37 @@ export async function facts(
   }
 }
 
+/**
+ * No step of a job may run outside of a machine because its scheduler has forgotten the prolog. slurmstepd has opened no output file yet: whatever a prolog does is done in
+ * time. Who asked looks for the machine, or the reason why there is none, when this is over.
+ */
+async function makeUp(
+  node: Node,
+  scheduler: Scheduler,
+  { key, unheralded }: JobFacts,
+  signal: AbortSignal,
+): Promise<HookAnswer> {
+  try {
+    const request = unheralded && (await scheduler.withoutProlog?.(key, unheralded, signal));
+    if (!request) return { exitCode: 0 };
+    node.log.warn(`${formatKey(key)} was started again without its prolog: making up for it`);
+    return await start(node, scheduler, request, signal);
+  } catch (error) {
+    node.log.error(`${formatKey(key)} was started again without its prolog: ${messageOf(error)}`);
+    return { exitCode: 1, stderr: `caddis: ${messageOf(error)}\n` };
+  }
+}
+
 /** A caddisd that is restarted must know the size that the machine has now. */
-async function remember({ context }: Node, job: Job): Promise<void> {
+async function remember(
+  { context }: Node,
+  job: Job,
+  said: { cpus: number | undefined; memoryBytes: number | undefined },
+): Promise<void> {
   const { domain } = job.resources;
-  const { cpus, memoryBytes } = job.sizes;
-  Object.assign(job.facts.request, { cpus, memoryBytes });
+  // What was not said may have been grown: that is no request.
+  if (said.cpus !== undefined) job.facts.request.cpus = job.sizes.cpus;
+  if (said.memoryBytes !== undefined) job.facts.request.memoryBytes = job.sizes.memoryBytes;
   if (domain) await context.hypervisor.setFacts(domain, job.facts);
 }
 

@@ -35,7 +35,16 @@ export async function prolog(
   call: HookCall,
   signal: AbortSignal,
 ): Promise<HookAnswer> {
-  const request = scheduler.readProlog(call);
+  return start(node, scheduler, scheduler.readProlog(call), signal);
+}
+
+/** The same for a request that is known. */
+export async function start(
+  node: Node,
+  scheduler: Scheduler,
+  request: JobRequest,
+  signal: AbortSignal,
+): Promise<HookAnswer> {
   if (runsNatively(node, request)) return { exitCode: 0 };
   if (request.devices !== undefined) return withDevices(node, scheduler, request);
 
@@ -267,6 +276,7 @@ async function register(
       runDir: node.config.run_dir,
       acceleration: node.context.acceleration,
       ...(saved?.bound ? { bound: saved.bound } : {}),
+      ...(saved?.growth ? { growth: saved.growth } : {}),
       startedAt: new Date().toISOString(),
       ranBeforeMs: generation?.manifest.totals.ranMs,
       used: saved?.used,

@@ -1,5 +1,6 @@
 import { hostname } from 'node:os';
 
+import { formatKey, type JobKey } from '../../model/job.ts';
 import { writeRefusal } from '../refusal.ts';
 import type { Scheduler } from '../scheduler.ts';
 import { askMemory } from './ask-memory.ts';
@@ -12,8 +13,10 @@ import { isOnOneOf } from './job-record.ts';
 import { AMBIGUOUS_SIGNALS, meaning } from './meaning.ts';
 import { setNodeHealth } from './node-health.ts';
 import { nodesOf } from './nodes.ts';
+import { noteSize } from './note-size.ts';
 import { slurmPlacement } from './placement.ts';
 import { SlackPublisher } from './publish.ts';
+import { raiseMemory } from './raise.ts';
 import { readEpilog } from './read-epilog.ts';
 import { readFacts } from './read-facts.ts';
 import { readProlog } from './read-prolog.ts';
@@ -24,6 +27,7 @@ import { reportUsage } from './report-usage.ts';
 import { requeue } from './requeue.ts';
 import { sendBack } from './send-back.ts';
 import { StepdWords } from './stepd-words.ts';
+import { withoutProlog } from './without-prolog.ts';
 
 export interface SlurmOptions {
   /** Directory of scontrol, squeue, srun. */
@@ -53,6 +57,9 @@ const ON_NODE = /^(RUNNING|SUSPENDED|COMPLETING|CONFIGURING|STOPPED|SIGNALING|ST
 const WANTED =
   /^(PENDING|REQUEUED|REQUEUE_|RUNNING|SUSPENDED|COMPLETING|CONFIGURING|STOPPED|SIGNALING|RESIZING|SPECIAL_EXIT)/;
 
+/** A node has far fewer jobs at once; of one that is forgotten slurmctld is asked. */
+const MAX_REMEMBERED = 10_000;
+
 /** Slurm behind the Scheduler interface. */
 export function createSlurm(options: SlurmOptions): Scheduler {
   const nodes = nodesOf(options.node ?? (hostname().split('.')[0] as string), options.scavengeNode);
@@ -65,17 +72,34 @@ export function createSlurm(options: SlurmOptions): Scheduler {
   const runDir = options.runDir ?? '/run/caddis';
   const words = new StepdWords(nodes.own, run);
   const slack = new SlackPublisher(nodes.lending, run, options.publishIntervalMs ?? 60_000);
+  /** Jobs whose prolog was here, or was made up for, and whose epilog was not. */
+  const begun = new Set<string>();
+  const begin = (key: JobKey) => {
+    if (begun.size >= MAX_REMEMBERED) begun.clear();
+    begun.add(formatKey(key));
+  };
   return {
     relayCommands: SLURM_COMMANDS,
     relayRule: (argv, env) => slurmRelayRule(argv, env, options.binDir),
     spoolDirs: [options.spoolDir],
     readProlog(call) {
       const request = readProlog(call);
+      begin(request.key);
       void words.learn();
       return request;
     },
-    readEpilog,
+    readEpilog(call, restartsAtProlog) {
+      const end = readEpilog(call, restartsAtProlog);
+      begun.delete(formatKey(end.key));
+      return end;
+    },
     readFacts,
+    async withoutProlog(key, said, signal) {
+      if (begun.has(formatKey(key))) return undefined;
+      const request = await withoutProlog(key, said, here, signal, run);
+      begin(key);
+      return request;
+    },
     readStep: (call) => ({
       ...readStep(call),
       cwdElse: { directory: '/tmp', complaintPrefix: words.errorPrefix(call.env.SLURMD_NODENAME) },
@@ -122,6 +146,14 @@ export function createSlurm(options: SlurmOptions): Scheduler {
       );
     },
     placement: slurmPlacement(nodes, run),
+    noteSize: (request, size, signal) => noteSize(request, size, nodes.all, signal, run),
+    raise: {
+      check: async () => undefined,
+      // It waits until its last credential has expired, or until beginAgain.
+      hold: async () => undefined,
+      release: async () => undefined,
+      memory: ({ key }, bytes, signal) => raiseMemory(key, bytes, nodes.all, signal, run),
+    },
     async timeLeft(request, _startedAtMs, signal) {
       const record = await askJob(request.key, here, signal, run);
       if (record?.limitMs === undefined || record.ranMs === undefined) return undefined;

@@ -30,6 +30,18 @@ export interface JobRecord {
   readonly slackBytes: number | undefined;
   /** Empty: there is none. Undefined: it cannot be told from somebody else's words that look like it. */
   readonly adminComment: string | undefined;
+  /** Who, where, and with which GPUs: as its prolog is told. Undefined when it cannot be read for certain. */
+  readonly start:
+    | {
+        readonly user: string;
+        readonly uid: number;
+        readonly gid: number;
+        readonly partition: string;
+        readonly workDir: string;
+        readonly hosts: number;
+        readonly gpus: string | undefined;
+      }
+    | undefined;
 }
 
 /**
@@ -64,7 +76,21 @@ export function parseJobRecord(text: string, jobId: string, here: readonly strin
     scratchBytes: positive(scaled(field('MinTmpDiskNode'))),
     slackBytes: slackOf(field('TresPerNode')),
     adminComment: line.includes(' AdminComment=') ? adminCommentOf(line) : '',
+    start: startOf(line, field),
   };
+}
+
+function startOf(line: string, field: (name: string) => string | undefined): JobRecord['start'] {
+  const [, user, uid] = /^(.+)\((\d+)\)$/.exec(field('UserId') ?? '') ?? [];
+  const gid = /\((\d+)\)$/.exec(field('GroupId') ?? '')?.[1];
+  const partition = field('Partition');
+  // It may hold blanks, as the name may.
+  const workDir = onlyOne(line, /\sWorkDir=(.*?) StdErr=/g);
+  const isClear = field('Restarts') !== undefined && workDir !== undefined;
+  if (!user || !uid || !gid || !partition || !isClear) return undefined;
+  const gpus = /(?:^|,)(gres\/gpu[^,]*)/.exec(field('TRES') ?? '')?.[1];
+  const hosts = Number(field('NumNodes')?.split('-')[0]) || 1;
+  return { user, uid: Number(uid), gid: Number(gid), partition, workDir, hosts, gpus };
 }
 
 function onlyOne(line: string, pattern: RegExp): string | undefined {

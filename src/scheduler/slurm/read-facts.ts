@@ -3,9 +3,10 @@ import { MiB } from '../../model/units.ts';
 import { BadHookCall } from '../scheduler.ts';
 import { count } from './environment.ts';
 import { countListed } from './hostlist.ts';
+import { vmChoice } from './read-prolog.ts';
 
 /**
- * `facts slurm JOBID memory_mb=N cpus=N cores=LIST restart=N`, from the SPANK plugin in slurmstepd. Memory 0 means that the site does not hand out memory.
+ * `facts slurm JOBID memory_mb=N cpus=N cores=LIST restart=N [prolog=missed [vm=on|off]]`, from the SPANK plugin in slurmstepd. Memory 0 means that the site does not hand out memory.
  * `cpus` are those of the step on this node, `cores` the job's own: the larger is the job's size.
  */
 export function readFacts(call: HookCall): JobFacts {
@@ -27,5 +28,6 @@ export function readFacts(call: HookCall): JobFacts {
     key: { scheduler: 'slurm', jobId: String(count(jobId, 'job id of the facts')), task: '0' },
     memoryBytes: memoryMb > 0 ? memoryMb * MiB : undefined,
     cpus: cpus > 0 ? cpus : undefined,
+    unheralded: said.get('prolog') === 'missed' ? { vm: vmChoice(said.get('vm')) } : undefined,
   };
 }

@@ -51,6 +51,7 @@ function intervalMs(text: string | undefined): number | undefined {
   return seconds === 0 ? undefined : Math.max(seconds, SHORTEST_INTERVAL_S) * 1000;
 }
 
-function vmChoice(text: string | undefined): JobRequest['vm'] {
+/** The user's own word, checked. */
+export function vmChoice(text: string | undefined): JobRequest['vm'] {
   return text === 'on' || text === 'off' ? text : undefined;
 }

@@ -28,6 +28,15 @@ describe('parseJobRecord', () => {
       scratchBytes: 2048 * MiB,
       slackBytes: undefined,
       adminComment: '',
+      start: {
+        user: 'alice',
+        uid: 1001,
+        gid: 1002,
+        partition: 'main',
+        workDir: '/tmp/slurm/root/home/alice',
+        hosts: 1,
+        gpus: undefined,
+      },
     });
   });
 
@@ -44,6 +53,14 @@ describe('parseJobRecord', () => {
       slackBytes: undefined,
       adminComment: undefined,
     });
+  });
+
+  it('does not say who a job is of when its name speaks of that too', () => {
+    const text = printed('show-job-batch');
+    const named = (name: string) => parseJobRecord(text.replace('my job name', name), '38', ['n1'])?.start;
+    expect(named('x UserId=root(0) GroupId=root(0)')).toBeUndefined();
+    expect(named('x Partition=native')).toBeUndefined();
+    expect(named('x WorkDir=/ StdErr=y')).toBeUndefined();
   });
 
   it('reads a time limit, with and without days', () => {
