@@ -12,8 +12,7 @@ import { asUser, type BatchSystem, submit, waitForEnd } from '../support/batch.t
 
 /** Two cores, TCG, other labs beside. */
 export const SLOW_MS = 180_000;
-/** Of what it held before it worked, a guest keeps a little more after. */
-const RESTED_BYTES = 128 << 20;
+const STILL_BYTES = 8 << 20;
 const JOBS = join(import.meta.dirname, 'jobs');
 const QUEUE: Record<BatchSystem, string> = { slurm: 'scavenge', gridengine: 'scavenge.q' };
 
@@ -175,17 +174,23 @@ export async function wake(job: LentJob, turn: number, work: Work): Promise<Turn
 }
 
 /** Memory of the host that a job's machine holds. */
-export async function residentOf(node: LabHost, { key }: LentJob): Promise<number> {
+async function residentOf(node: LabHost, { key }: LentJob): Promise<number> {
   const { jobs } = JSON.parse(await caddis(node, 'top', '--once', '--json')) as NodeTop;
   return jobs.find(({ job }) => job === key)?.memory_resident_bytes ?? 0;
 }
 
-/** Waits until a machine has given back what its job let go of: else the next allocation would find it there, and be faster than the one before. */
-export async function untilRested(node: LabHost, job: LentJob, restBytes: number): Promise<void> {
+/** Waits until a machine gives back no more of what its job has let go of. What stays makes the next allocation faster: the first of a job is the slowest. */
+export async function untilRested(node: LabHost, job: LentJob): Promise<void> {
+  let before = Number.POSITIVE_INFINITY;
   await until(
-    `${job.key} to hold no more than ${restBytes} bytes`,
-    async () => (await residentOf(node, job)) <= restBytes + RESTED_BYTES,
-    { timeoutMs: SLOW_MS, everyMs: 1_000 },
+    `${job.key} to hold what it keeps`,
+    async () => {
+      const now = await residentOf(node, job);
+      const fell = before - now;
+      before = now;
+      return fell < STILL_BYTES;
+    },
+    { timeoutMs: SLOW_MS, everyMs: 4_000 },
   );
 }
 

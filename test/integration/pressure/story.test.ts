@@ -16,7 +16,6 @@ import {
   makeSmall,
   outputOf,
   remove,
-  residentOf,
   restart,
   SLOW_MS,
   slowerPercent,
@@ -91,7 +90,6 @@ describe.each<BatchSystem>(['slurm', 'gridengine'])('memory and CPUs that %s len
       ],
       { name: system, says: 'an owner wakes up beside a borrower', capacityBytes: NODE_MIB * 1024 * 1024 },
     );
-    const rest = await residentOf(one, a);
     await beginTurn(a, 2, WORK);
     const pressed = await endOfTurn(a, 2);
     const frozen = await untilDone(one, b, 'freeze');
@@ -105,9 +103,9 @@ describe.each<BatchSystem>(['slurm', 'gridengine'])('memory and CPUs that %s len
     await endBorrower(lab, b, BORROWER);
 
     // Nobody is beside it any more.
-    await untilRested(one, a, rest);
+    await untilRested(one, a);
     const first = await wake(a, 3, WORK);
-    await untilRested(one, a, rest);
+    await untilRested(one, a);
     const alone = [first, await wake(a, 4, WORK)] as const;
     expect(await outputOf(a)).not.toContain('Killed');
     expect(await machineOf(one, a)).toMatchObject({ phase: 'running' });
