@@ -63,6 +63,12 @@ static int is_for_job(const char *verb)
 	return 0;
 }
 
+static int too_long(const char **why)
+{
+	*why = "the runtime directory's name is too long for a unix socket";
+	return -1;
+}
+
 int endpoint_path(const char *directory, const char *verb, int names_job, char path[PATH_BYTES], const char **why)
 {
 	const char *given = getenv("CADDIS_KEY");
@@ -76,9 +82,13 @@ int endpoint_path(const char *directory, const char *verb, int names_job, char p
 		}
 		of_job = 0;
 	}
+	/* What users ask for themselves: a socket that is theirs. */
+	if (!strcmp(verb, "advise") && geteuid() != 0) {
+		n = snprintf(path, PATH_BYTES, "%s/users/%u.sock", directory, (unsigned)geteuid());
+		return n >= 0 && n < PATH_BYTES ? 0 : too_long(why);
+	}
 	n = of_job ? snprintf(path, PATH_BYTES, "%s/jobs/%s/step.sock", directory, key) : snprintf(path, PATH_BYTES, "%s/hook.sock", directory);
 	if (n >= 0 && n < PATH_BYTES)
 		return 0;
-	*why = "the runtime directory's name is too long for a unix socket";
-	return -1;
+	return too_long(why);
 }

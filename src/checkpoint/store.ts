@@ -67,8 +67,7 @@ export class CheckpointStore {
     key: JobKey,
     { owner, expectedBytes }: { readonly owner: DraftOwner; readonly expectedBytes: number },
   ): Promise<Draft> {
-    await this.#demandStore();
-    await demandRoom(this.io, this.dir, { wantedBytes: expectedBytes, quotaBytes: this.#quotaBytes });
+    await this.demandRoom(expectedBytes);
     const { job, generations } = jobPlaces(this.dir, key);
     await ensureDirectory(this.io, job);
     await ensureDirectory(this.io, generations);
@@ -83,6 +82,12 @@ export class CheckpointStore {
     );
     this.#drafts.add(draft.directory);
     return draft;
+  }
+
+  /** Throws what `begin` throws where there is no store or no room: StoreUnavailable, StoreFull. */
+  async demandRoom(expectedBytes: number): Promise<void> {
+    await this.#demandStore();
+    await demandRoom(this.io, this.dir, { wantedBytes: expectedBytes, quotaBytes: this.#quotaBytes });
   }
 
   /** Complete ones first, newest first. */

@@ -1,5 +1,6 @@
 import { constants } from 'node:fs';
 import { access, stat, statfs } from 'node:fs/promises';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 
 import { execa } from 'execa';
@@ -10,12 +11,19 @@ import type { Config } from '../config/schema.ts';
 import { ImageStore } from '../guest/image/store.ts';
 import { Libvirt } from '../libvirt/index.ts';
 import { messageOf } from '../model/errors.ts';
+import type { Finding } from '../model/finding.ts';
 import { formatBytes } from '../model/units.ts';
+import { createRunCommand as runGridEngine } from '../scheduler/gridengine/commands.ts';
+import { examineGridEngine } from '../scheduler/gridengine/doctor.ts';
+import { createRunCommand as runSlurm } from '../scheduler/slurm/commands.ts';
+import { examineSlurm } from '../scheduler/slurm/doctor.ts';
 import { guestMounts } from '../vm/host-mounts.ts';
 import { stagingHasRoom, storeClock, storeHasRoom, storeWorks } from './doctor-store.ts';
-import { type Finding, fail, ok, warn } from './finding.ts';
+import { fail, ok, warn } from './finding.ts';
 import { askDaemon } from './hook.ts';
 import { table } from './table.ts';
+
+const ASK_MS = 10_000;
 
 export const doctorCommand: CommandModule<object, { json: boolean; config: string }> = {
   command: 'doctor',
@@ -54,11 +62,33 @@ async function examine(config: Config): Promise<Finding[]> {
     ['store clock', storeClock],
     ['staging', stagingHasRoom],
   ];
-  return Promise.all(
-    checks.map(async ([check, look]) => ({
-      check,
-      ...(await look(config).catch((error: unknown) => fail(messageOf(error)))),
-    })),
+  const [parts, schedulers] = await Promise.all([
+    Promise.all(
+      checks.map(async ([check, look]) => ({
+        check,
+        ...(await look(config).catch((error: unknown) => fail(messageOf(error)))),
+      })),
+    ),
+    Promise.all([slurm(config), gridEngine(config)]),
+  ]);
+  return [...parts, ...schedulers.flat()];
+}
+
+/** A controller that is away is the site's matter, not this node's. */
+async function slurm({ slurm: { enabled, bin_dir: binDir, environment } }: Config): Promise<Finding[]> {
+  if (!enabled) return [];
+  return examineSlurm(runSlurm(binDir, environment), AbortSignal.timeout(ASK_MS)).catch((error: unknown) => [
+    { check: 'slurm', ...warn(messageOf(error)) },
+  ]);
+}
+
+async function gridEngine({
+  gridengine: { enabled, bin_dir: binDir, environment },
+}: Config): Promise<Finding[]> {
+  if (!enabled) return [];
+  const host = hostname().split('.')[0] as string;
+  return examineGridEngine(host, runGridEngine(binDir, environment), AbortSignal.timeout(ASK_MS)).catch(
+    (error: unknown) => [{ check: 'gridengine', ...warn(messageOf(error)) }],
   );
 }
 

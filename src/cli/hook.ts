@@ -22,7 +22,11 @@ export function hookClient(): string {
 export async function askDaemon(
   verb: string,
   args: readonly string[] = [],
-  { onLine, timeoutMs = ANSWER_MS }: { onLine?: (line: string) => void; timeoutMs?: number } = {},
+  {
+    onLine,
+    timeoutMs = ANSWER_MS,
+    unreachable = 'caddisd does not answer on this node: is it running ("systemctl status caddisd"), and are you root?',
+  }: { onLine?: (line: string) => void; timeoutMs?: number; unreachable?: string | undefined } = {},
 ): Promise<string> {
   const asking = execa(hookClient(), ['--connect-timeout', '2', verb, ...args], {
     reject: false,
@@ -32,10 +36,7 @@ export async function askDaemon(
   if (onLine) for await (const line of asking.iterable()) onLine(line);
   const result = await asking;
   if (result.exitCode === 0) return result.stdout;
-  if (result.exitCode === UNREACHABLE)
-    throw new CaddisError(
-      'caddisd does not answer on this node: is it running ("systemctl status caddisd"), and are you root?',
-    );
+  if (result.exitCode === UNREACHABLE) throw new CaddisError(unreachable);
   throw new CaddisError(
     result.stderr.trim() || `caddis-hook ${verb} ended with ${String(result.exitCode ?? result.signal)}`,
   );

@@ -2,10 +2,12 @@ import yargs from 'yargs';
 import { hideBin } from 'yargs/helpers';
 
 import { CaddisError } from '../model/errors.ts';
+import { adviseCommand } from './advise.ts';
 import { checkpointCommand } from './checkpoint.ts';
 import { checkpointsCommand } from './checkpoints.ts';
 import { doctorCommand } from './doctor.ts';
 import { drainCommand, undrainCommand } from './drain.ts';
+import { explainCommand } from './explain.ts';
 import { imageCommand } from './image.ts';
 import { migrateCommand } from './migrate.ts';
 import { shellCommand } from './shell.ts';
@@ -19,10 +21,12 @@ void yargs(withCommandApart(hideBin(process.argv)))
   .scriptName('caddis')
   .usage('$0 <command>\n\nRuns every batch job of this cluster in a virtual machine of its own.')
   .parserConfiguration({ 'populate--': true })
+  .command(adviseCommand)
   .command(checkpointsCommand)
   .command(doctorCommand)
   .command(checkpointCommand)
   .command(drainCommand)
+  .command(explainCommand)
   .command(imageCommand())
   .command(migrateCommand)
   .command(shellCommand)

@@ -203,6 +203,17 @@ export const configSchema = z.strictObject({
       give_back: seconds.max(60).default(10),
       /** Partitions or queues whose jobs run in what others have reserved and leave idle. */
       scavenge: z.array(z.string()).default([]),
+      /** Seconds after which a borrower that stands still for owners is saved and sent back to the queue: it may go on elsewhere. */
+      evict_after: seconds.default(30),
+      /** They may also have what nobody has reserved, until somebody does. */
+      lend_unreserved: z.boolean().default(true),
+    })
+    .prefault({}),
+
+  accounting: z
+    .strictObject({
+      /** Jobs that have ended on this node, of which a record is kept for "caddis advise"; up to twice as many before the oldest go. */
+      keep: z.number().int().min(10).max(1_000_000).default(5_000),
     })
     .prefault({}),
 
@@ -221,6 +232,8 @@ export const configSchema = z.strictObject({
       enabled: z.boolean().default(true),
       bin_dir: path.default('/usr/bin'),
       spool_dir: path.default('/var/spool/slurmd'),
+      /** NodeName of this host's own node in the scavenge partition, `{host}` for the host's name: "{host}s". Unset: there is one slurmd. */
+      scavenge_node: z.string().min(1).optional(),
       /** Seconds between two updates of this node's slack at slurmctld; one that takes slack away comes earlier. */
       publish_interval: seconds.default(60),
       environment: z.record(z.string(), z.string()).default({}),

@@ -94,7 +94,7 @@ export async function adopt(node: Node): Promise<void> {
 }
 
 async function jobOf(node: Node, scheduler: Scheduler, facts: MachineFacts): Promise<Job> {
-  return new Job({
+  const job = new Job({
     facts,
     scheduler,
     places: machinePlaces(node.config.run_dir, facts.machine),
@@ -102,6 +102,9 @@ async function jobOf(node: Node, scheduler: Scheduler, facts: MachineFacts): Pro
     identity: await identityOf(facts.request.uid),
     execute: (job, step) => node.execute(job, step),
   });
+  // Its prolog was answered, whoever lends it its memory.
+  job.isAdmitted = true;
+  return job;
 }
 
 /** A machine that was about to go on when caddisd stopped. */
@@ -159,7 +162,7 @@ async function takeUp(node: Node, job: Job): Promise<void> {
     while (!areBack(job, intent.shims) && performance.now() < deadline) await sleep(50);
     await job.dispatch({ type: 'move' });
     // Its epilog may have come before this caddisd.
-    return endOrphan(job);
+    return endOrphan(node, job);
   }
   while (job.shims.size === 0 && performance.now() < deadline) await sleep(50);
   const moves = await wasToldToMove(node.config.state_dir, job.machine);

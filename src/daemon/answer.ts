@@ -6,10 +6,13 @@ import { identityOf } from './identity.ts';
 import type { Job } from './job.ts';
 import { whyNotSaved } from './moving/freeze.ts';
 import type { Node } from './node.ts';
+import { rootSocket } from './places.ts';
+import { advise } from './verbs/advise.ts';
 import { beginMove, checkpoint, control, EXIT_UNSAVABLE, isControlVerb } from './verbs/control.ts';
 import { drain, undrain } from './verbs/drain.ts';
 import { epilog } from './verbs/epilog.ts';
 import { exec, shell } from './verbs/exec.ts';
+import { explain } from './verbs/explain.ts';
 import { facts } from './verbs/facts.ts';
 import { follow, migrate } from './verbs/migrate.ts';
 import { prolog } from './verbs/prolog.ts';
@@ -29,6 +32,16 @@ export async function answer(
 ): Promise<void> {
   const job = node.jobs.all().find(({ places }) => places.stepSocket === socket.path);
   if (job) return answerStep(node, job, call, client);
+  if (socket.path !== rootSocket(node.config.run_dir)) {
+    if (call.verb !== 'advise')
+      throw new CaddisError(`"${call.verb}" is for root, or for a job's own socket`);
+    client.stdout(`${JSON.stringify(await advise(node, { uid: socket.owner.uid, words: call.args }))}\n`);
+    return client.exit(0);
+  }
+  if (call.verb === 'advise') {
+    client.stdout(`${JSON.stringify(await advise(node, { uid: undefined, words: call.args }))}\n`);
+    return client.exit(0);
+  }
   if (call.verb === 'shell') return shell(jobNamed(node, call.args[0]), call, client, await identityOf(0));
   if (call.verb === 'status') {
     client.stdout(`${JSON.stringify(await status(node))}\n`);
@@ -37,6 +50,10 @@ export async function answer(
   if (call.verb === 'top') {
     if (!node.view) throw new CaddisError(node.health.reason ?? 'caddisd is still starting: ask again');
     client.stdout(`${JSON.stringify(top(node, node.view))}\n`);
+    return client.exit(0);
+  }
+  if (call.verb === 'explain') {
+    client.stdout(`${JSON.stringify(await explain(node, call.args[0]))}\n`);
     return client.exit(0);
   }
   if (isControlVerb(call.verb)) {

@@ -10,17 +10,22 @@ import type { JobEvent, JobStep } from '../jobs/transitions.ts';
 import { Libvirt } from '../libvirt/index.ts';
 import { CaddisError, messageOf } from '../model/errors.ts';
 import { formatKey, type JobKey, type SchedulerName } from '../model/job.ts';
+import { Bandwidth } from '../pressure/bandwidth.ts';
 import { createGridEngine } from '../scheduler/gridengine/index.ts';
 import type { Scheduler } from '../scheduler/scheduler.ts';
 import { createSlurm } from '../scheduler/slurm/index.ts';
 import { Hypervisor } from '../vm/hypervisor.ts';
 import type { Acceleration } from '../vm/shape.ts';
+import { Accounts } from './accounting/accounts.ts';
+import { enforceCpuLimit } from './accounting/cpu-limit.ts';
+import { SchedulerCalls } from './accounting/scheduler-calls.ts';
 import { adopt, reconcile } from './adopt.ts';
 import { answer } from './answer.ts';
 import { execute } from './execute.ts';
 import { Guest } from './guest.ts';
 import { NodeHealth } from './health.ts';
 import { HookServer } from './hook-server.ts';
+import { identityOf } from './identity.ts';
 import type { Job } from './job.ts';
 import { JobTable } from './job-table.ts';
 import type { Log } from './log.ts';
@@ -32,8 +37,12 @@ import { releaseWhenDue } from './moving/release-timer.ts';
 import { tidyStore } from './moving/tidy.ts';
 import type { Node } from './node.ts';
 import { endOrphans } from './orphans.ts';
+import { rootSocket, userSocket } from './places.ts';
+import { Deeds } from './pressure/deeds.ts';
 import { Feed } from './pressure/feed.ts';
+import { GiveBack } from './pressure/give-back.ts';
 import { guestSample } from './pressure/guest-sample.ts';
+import { heldByBorrowers } from './pressure/lending.ts';
 import { serveMetrics } from './pressure/metrics.ts';
 import { Sampler } from './pressure/sampler.ts';
 import type { NodeView } from './pressure/view.ts';
@@ -53,6 +62,8 @@ const DISCARD_AFTER_MS = 5_000;
 /** libvirtd starts within a second or two; a busy node takes longer. */
 const LIBVIRT_START_MS = 10_000;
 const LIBVIRT_AWAY_MS = 10_000;
+/** Users of one node whose jobs have ended there, at most. */
+const USER_SOCKETS_MOST = 1_000;
 
 /** One per node: owns the node's machines, answers the hooks, and watches both. */
 export class Daemon implements Node {
@@ -60,10 +71,15 @@ export class Daemon implements Node {
   readonly log: Log;
   readonly jobs = new JobTable();
   readonly schedulers = new Map<SchedulerName, Scheduler>();
+  readonly saves = new Bandwidth();
+  readonly deeds: Deeds;
+  readonly giveBack: GiveBack;
   readonly version = VERSION;
   accelerationReason = '';
   imageId = '';
   readonly health: NodeHealth;
+  readonly accounts: Accounts;
+  readonly schedulerCalls = new SchedulerCalls();
   readonly #hypervisor: Hypervisor;
   #context: NodeContext | undefined;
   #libvirtDownSinceMs: number | undefined;
@@ -79,6 +95,8 @@ export class Daemon implements Node {
   constructor(config: Config, log: Log) {
     this.config = config;
     this.log = log;
+    this.deeds = new Deeds(config.state_dir, log);
+    this.giveBack = new GiveBack(this);
     const connect = () =>
       Libvirt.openReconnecting(config.libvirt.uri, {
         endpoint: { kind: 'unix', path: config.libvirt.socket },
@@ -89,6 +107,12 @@ export class Daemon implements Node {
       log: this.log,
       probe: (thorough) => this.#probe(thorough),
       keptOutFile: join(config.state_dir, 'drained'),
+    });
+    this.accounts = new Accounts({
+      stateDir: config.state_dir,
+      keep: config.accounting.keep,
+      log,
+      schedulers: this.schedulers,
     });
     this.#server = new HookServer({
       handler: (call, client, socket) => answer(this, call, client, socket, this.#stop.signal),
@@ -114,16 +138,23 @@ export class Daemon implements Node {
         'slurm',
         createSlurm({
           ...schedulerOptions(config.slurm),
+          called: this.schedulerCalls.counter('slurm'),
           runDir: config.run_dir,
           publishIntervalMs: config.slurm.publish_interval * 1000,
+          scavengeNode: config.slurm.scavenge_node,
+          scavengePartitions: config.pressure.scavenge,
         }),
       );
     if (config.gridengine.enabled)
       this.schedulers.set(
         'gridengine',
-        createGridEngine({ ...schedulerOptions(config.gridengine), runDir: config.run_dir }),
+        createGridEngine({
+          ...schedulerOptions(config.gridengine),
+          called: this.schedulerCalls.counter('gridengine'),
+          runDir: config.run_dir,
+        }),
       );
-    await this.#server.listen({ path: join(config.run_dir, 'hook.sock'), owner: { uid: 0, gid: 0 } });
+    await this.#server.listen({ path: rootSocket(config.run_dir), owner: { uid: 0, gid: 0 } });
     while (!(await this.#takeOver()))
       await delay(RETRY_START_MS, undefined, { signal: this.#stop.signal }).catch(() => undefined);
     if (this.#stop.signal.aborted) return;
@@ -132,6 +163,8 @@ export class Daemon implements Node {
     );
     await this.health.start();
     await this.#watchPressure();
+    await this.#openUserSockets();
+    this.accounts.start();
     this.#orphanCheck = setTimeout(() => void this.#checkOrphans(), ORPHAN_CHECK_MS);
     void releaseWhenDue(this, this.#stop.signal);
   }
@@ -140,10 +173,33 @@ export class Daemon implements Node {
     return this.#sampler?.view;
   }
 
+  get lendableBytes(): number | undefined {
+    return this.#sampler?.lendableBytes;
+  }
+
+  /** Where users ask for their own jobs: a socket each, which the kernel opens to nobody else. */
+  async #openUserSockets(): Promise<void> {
+    const open = new Set<number>();
+    const add = async (uid: number) => {
+      if (open.has(uid) || uid === 0 || open.size >= USER_SOCKETS_MOST) return;
+      open.add(uid);
+      const { gid } = await identityOf(uid);
+      await this.#server.listen({ path: userSocket(this.config.run_dir, uid), owner: { uid, gid } });
+    };
+    const tryAdd = (uid: number) =>
+      add(uid).catch((error: unknown) => {
+        open.delete(uid);
+        this.log.warn(`user ${uid} cannot ask for its jobs: ${messageOf(error)}`);
+      });
+    for (const uid of await this.accounts.jobs.users().catch(() => [])) await tryAdd(uid);
+    this.accounts.onUser((uid) => void tryAdd(uid));
+  }
+
   async #watchPressure(): Promise<void> {
     const feeds = [...this.schedulers].map(([name, scheduler]) => new Feed(name, scheduler, this.log));
-    this.#sampler = new Sampler(this, ({ report }) => {
-      for (const feed of feeds) feed.offer(report);
+    this.#sampler = new Sampler(this, (view) => {
+      for (const feed of feeds) feed.offer(view.report);
+      this.giveBack.look(view);
     });
     this.#sampler.start();
     const { listen } = this.config.metrics;
@@ -171,6 +227,7 @@ export class Daemon implements Node {
         hypervisor: this.#hypervisor,
         connectGuest: (job) => this.#connectGuest(job),
         checkpoints: await this.#openCheckpoints(found.acceleration),
+        heldByBorrowers: () => heldByBorrowers(this),
       };
       await adopt(this);
       this.#context.checkpoints?.custody.renewSoon();
@@ -201,6 +258,7 @@ export class Daemon implements Node {
     this.#stop.abort(new CaddisError('caddisd is stopping'));
     clearTimeout(this.#orphanCheck);
     this.#sampler?.stop();
+    this.accounts.stop();
     this.#metrics?.close();
     this.#server.close();
     for (const job of this.jobs.all()) job.resources.guest?.close();
@@ -276,7 +334,12 @@ export class Daemon implements Node {
       pressure: (pressure) => {
         job.sizes.availableBytes = pressure.memAvailableBytes;
         const sample = guestSample(pressure, performance.now());
-        if (sample) job.report = { sample, steps: pressure.sessions };
+        if (sample) {
+          job.report = { sample, steps: pressure.sessions, used: pressure.job };
+          enforceCpuLimit(job);
+        }
+        // An owner that wakes up is not kept waiting for the next look.
+        if (this.giveBack.isLending) this.#sampler?.lookSoon();
       },
     });
   }

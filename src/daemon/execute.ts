@@ -15,6 +15,7 @@ import { removeReleaseNote } from './moving/release-notes.ts';
 import { saveMachine } from './moving/save.ts';
 import type { Node } from './node.ts';
 import { linkJob, recordedQemu, removePlaces, unlinkJob } from './places.ts';
+import { giveWay } from './pressure/give-way.ts';
 
 /** Bound on telling the scheduler that a machine was lost. */
 const REPORT_TIMEOUT_MS = 30_000;
@@ -25,6 +26,7 @@ export async function execute(node: Node, job: Job, step: JobStep): Promise<JobE
   switch (step.do) {
     case 'publish':
       await node.openStepSocket(job);
+      await giveWay(node, job);
       await linkJob(runDir, job.key, job.machine);
       return undefined;
     case 'unpublish':
@@ -54,8 +56,11 @@ export async function execute(node: Node, job: Job, step: JobStep): Promise<JobE
     case 'power-off':
       await powerOff(node, job);
       return undefined;
-    case 'restore':
-      return bringBack(node, job);
+    case 'restore': {
+      const outcome = await bringBack(node, job);
+      await giveWay(node, job);
+      return outcome;
+    }
     case 'wake':
       await wakeReleased(job);
       return undefined;

@@ -170,6 +170,11 @@ export class Guest {
     this.#router.releaseSignals(deliver);
   }
 
+  /** To every process of every step. */
+  signalSteps(signal: number): void {
+    this.#router.killAll(signal);
+  }
+
   sessions(): readonly SessionInfo[] {
     return this.#router.sessions();
   }

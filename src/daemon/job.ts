@@ -1,5 +1,5 @@
 import type { Generation } from '../checkpoint/generation.ts';
-import type { GuestPressure } from '../guest/protocol/machine-documents.ts';
+import type { GuestJobUsage, GuestPressure } from '../guest/protocol/machine-documents.ts';
 import {
   INITIAL_STATE,
   type JobEvent,
@@ -75,6 +75,10 @@ export class Job {
   kept: readonly KeptFile[] = [];
   /** An earlier caddisd made its machine: what is known of its steps, their shims tell when they come back. */
   isAdopted = false;
+  /** A job that runs in slack was granted it. Until then it takes none of the slack that others are judged by. */
+  isAdmitted = false;
+  /** The controller's word on what the prolog was not told; undefined: it was not asked yet. */
+  asked: Promise<void> | undefined;
   /** Of a save or restore that is under way. */
   progress:
     | { readonly what: 'saving' | 'restoring'; readonly totalBytes: number; doneBytes: number }
@@ -89,8 +93,22 @@ export class Job {
   owedMs = 0;
   /** The checkpoint that is this job's machine as it stands still: nothing of it may run before that is withdrawn. */
   stored: Generation | undefined;
+  /** It leaves since owners want its memory: nothing of it stays here. */
+  givesBack = false;
   /** What the agent last said. */
-  report: { readonly sample: GuestSample; readonly steps: GuestPressure['sessions'] } | undefined;
+  report:
+    | {
+        readonly sample: GuestSample;
+        readonly steps: GuestPressure['sessions'];
+        readonly used: GuestJobUsage | undefined;
+      }
+    | undefined;
+  /** CPU time of its QEMU, in milliseconds, and of those that its machine was before. */
+  hostCpu: { readonly startTicks: string | undefined; readonly beforeMs: number; readonly nowMs: number };
+  /** The end of this run was noted. */
+  isAccounted = false;
+  /** A limit on its CPU time was reached, and its steps were told. */
+  cpuLimitSeen: 'soft' | 'hard' | undefined;
   #state: JobState = INITIAL_STATE;
   #leaving = new AbortController();
   readonly #execute: Execute;
@@ -113,6 +131,7 @@ export class Job {
     this.identity = options.identity;
     this.#execute = options.execute;
     this.log = options.log.child({ job: formatKey(this.key), incarnation: options.facts.incarnation });
+    this.hostCpu = { startTicks: undefined, beforeMs: options.facts.hostCpuBeforeMs ?? 0, nowMs: 0 };
     const { cpus, memoryBytes } = options.facts.request;
     this.sizes = {
       cpus,
@@ -148,6 +167,7 @@ export class Job {
       scratchBytes: request.scratchBytes,
       vm: request.vm,
       devices: undefined,
+      cpuLimits: request.cpuLimits,
     };
   }
 

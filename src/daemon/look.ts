@@ -16,7 +16,7 @@ const CANARY_DEADLINE_MS = 5_000;
 
 /** What a look at the node finds: the shape of its machines, and why it is so. */
 export interface Look {
-  readonly found: Omit<NodeContext, 'hypervisor' | 'connectGuest' | 'checkpoints'>;
+  readonly found: Omit<NodeContext, 'hypervisor' | 'connectGuest' | 'checkpoints' | 'heldByBorrowers'>;
   readonly imageId: string;
   readonly accelerationReason: string;
 }

@@ -27,6 +27,16 @@ export function machinePlaces(runDir: string, machine: string): MachinePlaces {
   };
 }
 
+/** Where root's hooks and commands ask. */
+export function rootSocket(runDir: string): string {
+  return join(runDir, 'hook.sock');
+}
+
+/** Where one user asks for jobs that have ended. */
+export function userSocket(runDir: string, uid: number): string {
+  return join(runDir, 'users', `${uid}.sock`);
+}
+
 /** Makes the machine's directory. 0711: the job's user reaches its own socket by name and can list nothing. `qemu/` belongs to the user that QEMU runs as. */
 export async function createPlaces(places: MachinePlaces, qemu: { uid: number; gid: number }): Promise<void> {
   await mkdir(places.dir, { recursive: true, mode: 0o711 });
@@ -57,7 +67,7 @@ export async function unlinkJob(runDir: string, key: JobKey, machine: string): P
 
 /** Makes `<run>`, `<run>/jobs` and `<run>/machines`. */
 export async function createRunDir(runDir: string): Promise<void> {
-  for (const dir of [runDir, join(runDir, 'jobs'), join(runDir, 'machines')])
+  for (const dir of [runDir, join(runDir, 'jobs'), join(runDir, 'machines'), join(runDir, 'users')])
     await mkdir(dir, { recursive: true, mode: 0o711 });
 }
 

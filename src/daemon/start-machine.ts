@@ -33,6 +33,8 @@ export interface NodeContext {
   readonly qemuOwner: { readonly uid: number; readonly gid: number };
   /** Undefined: the site has no store. */
   readonly checkpoints: Checkpoints | undefined;
+  /** Bytes that are lent to jobs, and resident. */
+  readonly heldByBorrowers: () => number;
 }
 
 /** Serial of the scratch disk, by which the guest finds it. */
@@ -61,9 +63,9 @@ export async function startMachine(context: NodeContext, job: Job, signal: Abort
   const { request } = job.facts;
   const lap = stopwatch(job.startMs);
   const overhead = QEMU_OVERHEAD_BYTES[context.acceleration];
-  await admitMemory((request.memoryBytes ?? config.vm.base_memory) + overhead, config.vm.reserve_memory);
+  await admit(context, job, (request.memoryBytes ?? config.vm.base_memory) + overhead);
   // Beside the boot: what the controller knows is needed only when the devices are plugged in.
-  const completed = ask(job, signal);
+  const completed = askOnce(job, signal);
   await createPlaces(job.places, context.qemuOwner);
   const [, mounts] = await Promise.all([takeNetwork(context, job), guestMounts(config.storage)]);
   lap('prepare');
@@ -140,7 +142,7 @@ export async function grow(
     const plug = Math.min(memoryToPlug(memoryBytes, now), mostPlugged);
     const growing = plug > job.sizes.pluggedBytes;
     if (growing) {
-      await admitMemory(plug - job.sizes.pluggedBytes, context.config.vm.reserve_memory);
+      await admit(context, job, plug - job.sizes.pluggedBytes);
       await hypervisor.requestMemory(domain, plug);
     }
     if (!growing && attempt > 0) break;
@@ -206,6 +208,18 @@ function noteMemory(job: Job, said: SetupResult): void {
 /** Bytes that the machine has for its job: what the job uses at this moment is its own and does not count as missing. */
 function offered(job: Job): number {
   return (job.sizes.totalBytes ?? 0) - job.sizes.idleLossBytes;
+}
+
+/** Throws NotEnoughMemory. What borrowers hold is an owner's when it wants it, so that it is never refused for them; to a borrower it is taken. */
+export function admit({ config, heldByBorrowers }: NodeContext, job: Job, bytes: number): Promise<void> {
+  const returnable = config.pressure.scavenge.includes(job.facts.request.queue) ? 0 : heldByBorrowers();
+  return admitMemory(bytes, config.vm.reserve_memory, returnable);
+}
+
+/** For each start, whoever needs the answer first. */
+export function askOnce(job: Job, signal: AbortSignal): Promise<void> {
+  job.asked ??= ask(job, signal);
+  return job.asked;
 }
 
 /**

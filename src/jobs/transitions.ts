@@ -39,6 +39,8 @@ export interface JobState {
   readonly letGo: boolean;
   /** Somebody had it stand still by a method of ours, and not by a signal of a scheduler that keeps its own books: its time limit does not know of it. */
   readonly owed: boolean;
+  /** It stands still for the owners of what it runs in, and for nobody else: whoever else wants it to stand still takes that over. */
+  readonly pressed: boolean;
   /** A machine that is being restored goes on once it is there. */
   readonly goesOn: boolean;
   /** A checkpoint of this machine needs its address. */
@@ -52,6 +54,7 @@ export const INITIAL_STATE: JobState = {
   asking: false,
   letGo: false,
   owed: false,
+  pressed: false,
   goesOn: false,
   keepAddress: false,
 };
@@ -70,6 +73,9 @@ export type JobEvent =
   /** The scheduler's own suspend and resume methods, which leave nothing to ask. */
   | { readonly type: 'suspend' }
   | { readonly type: 'resume' }
+  /** The owners of what it runs in want their CPUs or memory; and they do not any more. */
+  | { readonly type: 'press' }
+  | { readonly type: 'relieve' }
   /** The scheduler, or an admin through it, wants the machine elsewhere. */
   | { readonly type: 'move' }
   | { readonly type: 'saved' }
@@ -171,11 +177,22 @@ export function transition(before: JobState, event: JobEvent): Transition {
     case 'answered':
       return answered(state, event.verdict);
     case 'suspend':
-      if (state.phase === 'restoring') return stay({ ...state, goesOn: false });
+      if (state.phase === 'restoring') return stay({ ...state, goesOn: false, pressed: false });
+      if (state.pressed) return stay({ ...state, pressed: false });
       if (!isAwake(state)) return stay(state);
       return { state: { ...state, phase: 'frozen', asking: false, owed: true }, steps: [{ do: 'freeze' }] };
     case 'resume':
-      if (state.asking) return stay(state);
+      if (state.asking || state.pressed) return stay(state);
+      return goOn(state);
+    case 'press':
+      if (!isAwake(state) || state.lost !== undefined) return stay(state);
+      return {
+        state: { ...state, phase: 'frozen', asking: false, owed: true, pressed: true },
+        steps: [{ do: 'freeze' }],
+      };
+    case 'relieve':
+      // What is being asked decides.
+      if (!state.pressed || state.asking) return stay(state);
       return goOn(state);
     case 'move':
       if (!isAwake(state) && state.phase !== 'frozen' && state.phase !== 'released') return stay(state);
@@ -235,7 +252,7 @@ function answered(state: JobState, verdict: Verdict): Transition {
       return goOn({ ...state, asking: false });
     case 'suspended':
       return {
-        state: { ...state, asking: false, owed: false },
+        state: { ...state, asking: false, owed: false, pressed: false },
         steps: [{ do: 'let-signals-go', deliver: false }],
       };
     case 'requeued':
@@ -278,6 +295,7 @@ function awake(state: JobState): JobState {
     phase: 'ready',
     asking: false,
     owed: false,
+    pressed: false,
     goesOn: false,
     keepAddress: false,
   });
@@ -294,7 +312,7 @@ function thaw({ owed }: JobState): readonly JobStep[] {
 function save(state: JobState, reason: SaveReason): Transition {
   const freeze: JobStep[] = isAwake(state) ? [{ do: 'freeze' }] : [];
   return {
-    state: { ...state, phase: 'saving', asking: false },
+    state: { ...state, phase: 'saving', asking: false, pressed: false },
     steps: [...freeze, { do: 'unpublish' }, { do: 'save', reason }],
   };
 }
@@ -371,6 +389,7 @@ function interruptsRelease({ type }: JobEvent): boolean {
   switch (type) {
     case 'halted':
     case 'resume':
+    case 'relieve':
     case 'move':
     case 'machine-lost':
     case 'epilog':

@@ -93,6 +93,10 @@ export interface JobRequest {
   readonly hosts: number;
   /** False for salloc, srun, --no-requeue, Grid Engine interactive jobs. */
   readonly requeueable: boolean;
+  /** On the CPU time of all its processes, in milliseconds, where the scheduler's own watch sees but an idle client. */
+  readonly cpuLimits?:
+    | { readonly softMs?: number | undefined; readonly hardMs?: number | undefined }
+    | undefined;
   readonly jobName: string;
   readonly workDir: string;
 }

@@ -21,6 +21,7 @@ export interface NodeTop {
     readonly stalls: StallsTop | null;
   } | null;
   readonly jobs: readonly JobTop[];
+  readonly cost: CostTop;
 }
 
 export interface ShareTop {
@@ -57,10 +58,33 @@ export interface JobTop {
   /** Within the machine, shares of the last second; null when its agent has not just reported. */
   readonly stalls: StallsTop | null;
   readonly oom_kills: number;
-  readonly steps: readonly {
-    readonly session: string;
-    readonly cpu_seconds: number;
-    readonly memory_bytes: number;
-    readonly memory_peak_bytes: number;
+  /** Of the job's own processes, and of its QEMU; on all nodes where it ran. */
+  readonly cpu_seconds: number | null;
+  readonly host_cpu_seconds: number;
+  /** MemAvailable of its machine. */
+  readonly memory_available_bytes: number | null;
+  /** The most that its processes held and could not have given back; the most in use, page cache and all. */
+  readonly memory_held_peak_bytes: number | null;
+  readonly memory_peak_bytes: number | null;
+  readonly steps: readonly StepTop[];
+}
+
+export interface StepTop {
+  readonly session: string;
+  readonly cpu_seconds: number;
+  readonly memory_bytes: number;
+  readonly memory_peak_bytes: number;
+}
+
+/** What all this costs, since caddisd was started. */
+export interface CostTop {
+  readonly daemon_cpu_seconds: number;
+  readonly daemon_resident_bytes: number;
+  readonly samples: number;
+  readonly sampling_seconds: number;
+  readonly scheduler_calls: readonly {
+    readonly scheduler: string;
+    readonly command: string;
+    readonly calls: number;
   }[];
 }

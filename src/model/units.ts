@@ -26,3 +26,9 @@ export function formatBytes(bytes: number): string {
   }
   return `${Number.isInteger(value) ? value : value.toFixed(1)} ${units[unit]}`;
 }
+
+/** `300M`, `2G`, rounded up: as it is typed to a scheduler. No decimals, which Slurm does not take. */
+export function sizeText(bytes: number): string {
+  const mib = Math.ceil(bytes / MiB);
+  return mib >= 1024 && mib % 1024 === 0 ? `${mib / 1024}G` : `${mib}M`;
+}

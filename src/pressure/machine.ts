@@ -12,6 +12,10 @@ export interface MachineUsage {
   readonly riseBytes: number;
   /** By how much it grows in that time at its present rate. */
   readonly growthBytes: number;
+  /** The same in the newest look or two: what a give-back is decided by. 0 when it shrinks. */
+  readonly growthNowBytesPerSecond: number;
+  /** As `cpuDemand`, in the newest look and report. */
+  readonly cpuDemandNow: number;
   /** It was watched for as long as a give-back takes: only then is its growth known. */
   readonly isSettled: boolean;
   /** Shares of the time between the agent's last two reports; undefined: it has not reported for a while. */
@@ -20,6 +24,8 @@ export interface MachineUsage {
 
 /** Long enough for the ticks of /proc to be exact to some percent, short enough to see a job wake up. */
 const RATE_MS = 3_000;
+/** Ticks of /proc are 10 ms: two looks that are closer to each other say little. */
+const NOW_MS = 400;
 /** An agent reports each second; one that has been silent for this long stands still or is gone. */
 const REPORT_HOLDS_MS = 4_000;
 
@@ -38,9 +44,15 @@ export function machineUsage(
   const elapsedMs = now.atMs - from.atMs;
   const cpus = elapsedMs > 0 ? Math.max((now.cpuMs - from.cpuMs) / elapsedMs, 0) : 0;
   const bytesPerMs = elapsedMs > 0 ? Math.max((now.residentBytes - from.residentBytes) / elapsedMs, 0) : 0;
+  const before = samples.findLast(({ atMs }) => now.atMs - atMs >= NOW_MS) ?? from;
+  const sinceMs = now.atMs - before.atMs;
+  const cpusNow = sinceMs > 0 ? Math.max((now.cpuMs - before.cpuMs) / sinceMs, 0) : 0;
   return {
     residentBytes: now.residentBytes,
     cpus,
+    growthNowBytesPerSecond:
+      sinceMs > 0 ? Math.max((1000 * (now.residentBytes - before.residentBytes)) / sinceMs, 0) : 0,
+    cpuDemandNow: Math.max(cpusNow, Math.min(newestRunnable(now), options.cpus)),
     cpuDemand: Math.max(cpus, Math.min(runnableTasks(recent), options.cpus)),
     riseBytes: largestRise(samples, options.giveBackMs),
     growthBytes: bytesPerMs * options.giveBackMs,
@@ -67,6 +79,10 @@ function runnableTasks(samples: readonly MachineSample[]): number {
     guest && atMs - guest.atMs <= REPORT_HOLDS_MS ? [guest.runnableTasks] : [],
   );
   return reports.length > 0 ? reports.reduce((sum, tasks) => sum + tasks, 0) / reports.length : 0;
+}
+
+function newestRunnable({ atMs, guest }: MachineSample): number {
+  return guest && atMs - guest.atMs <= REPORT_HOLDS_MS ? guest.runnableTasks : 0;
 }
 
 function lastStalls(samples: readonly MachineSample[]): Stalls | undefined {

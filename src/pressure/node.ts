@@ -69,7 +69,7 @@ function slackOf(
       })),
     ),
     cpus: cpuSlack(
-      load.idleCpus,
+      { idleHostCpus: load.idleCpus, unreservedCpus: unreservedCpus(load.cpus, memory, lenders) },
       lenders.map((job) => ({
         reservedCpus: job.reservedCpus,
         demandCpus: job.usage?.cpuDemand ?? 0,
@@ -78,6 +78,12 @@ function slackOf(
       borrowers.map(({ reservedCpus }) => ({ grantedCpus: reservedCpus })),
     ),
   };
+}
+
+/** CPUs go with the memory: what nobody has reserved is lent, or neither. */
+function unreservedCpus(cpus: number, { lendsUnreserved }: NodeMemory, lenders: readonly JobLoad[]): number {
+  const reserved = lenders.reduce((sum, { reservedCpus }) => sum + reservedCpus, 0);
+  return lendsUnreserved ? Math.max(cpus - reserved, 0) : 0;
 }
 
 function nodePressure(load: NodeLoad, lenders: readonly JobLoad[]): NodePressure {

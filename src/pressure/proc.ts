@@ -4,22 +4,17 @@
 const MS_PER_TICK = 10;
 const PAGE_BYTES = 4096;
 
-/** CPU time of a process in milliseconds, and its start time, which tells it from a later one with the same pid. Undefined for a text that is no /proc/PID/stat. */
+/** CPU time of a process in milliseconds, its resident memory, and its start time, which tells it from a later one with the same pid. Undefined for a text that is no /proc/PID/stat. */
 export function parseProcessStat(
   text: string,
-): { readonly cpuMs: number; readonly startTicks: string } | undefined {
+): { readonly cpuMs: number; readonly startTicks: string; readonly residentBytes: number } | undefined {
   // The name in parentheses may hold anything.
   const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
   const [user, system, startTicks] = [fields[11], fields[12], fields[19]];
   const ticks = Number(user) + Number(system);
   return startTicks === undefined || !Number.isFinite(ticks)
     ? undefined
-    : { cpuMs: ticks * MS_PER_TICK, startTicks };
-}
-
-/** Resident memory of /proc/PID/statm in bytes; a process that is ending has 0. */
-export function parseStatm(text: string): number {
-  return (Number(text.split(' ')[1]) || 0) * PAGE_BYTES;
+    : { cpuMs: ticks * MS_PER_TICK, startTicks, residentBytes: (Number(fields[21]) || 0) * PAGE_BYTES };
 }
 
 /** MemTotal and MemAvailable of /proc/meminfo in bytes. */

@@ -1,5 +1,6 @@
 import type { HookCall, JobFacts, JobKey, JobRequest, StepPlan, Verdict } from '../model/job.ts';
 import type { NodeReport } from '../model/node-report.ts';
+import type { EndedJob, Usage } from '../model/usage.ts';
 import type { RelayRule } from './relay.ts';
 
 /** What a hook client is told to print and with which status to exit. */
@@ -54,12 +55,30 @@ export interface Scheduler {
    * prolog must answer so that no node is drained, no queue goes into E and no job is held.
    */
   refuse(request: JobRequest, reason: string, signal: AbortSignal): Promise<HookAnswer>;
+  /**
+   * The same for a job that was to run in slack which is gone: it did nothing wrong, waits for the next slack, on whatever node, and its user finds the reason with the
+   * scheduler. What this node can lend is told anew, as soon as its rate limit allows.
+   */
+  sendBack(request: JobRequest, reason: string, signal: AbortSignal): Promise<HookAnswer>;
   /** Keeps this task from starting, with a reason that its user finds, until somebody has changed its request; and says how the prolog must answer. */
   hold(request: JobRequest, reason: string, signal: AbortSignal): Promise<HookAnswer>;
   /** Lets this task fail with a reason that its user reads in its output (policy.on_unavailable = "fail"), and says how the prolog must answer. */
   fail(request: JobRequest, reason: string): Promise<HookAnswer>;
   /** Requeues or fails a job whose machine was lost while it ran. Returns how the job's steps should end. */
   lost(request: JobRequest, reason: string, signal: AbortSignal): Promise<'requeued' | 'failing'>;
+  /**
+   * Puts what a run of the job really used where the scheduler's own accounting reads it, while its epilog waits. Absent: the scheduler takes it only later.
+   */
+  readonly writeUsage?: (key: JobKey, run: Usage) => Promise<void>;
+  /**
+   * Tells the scheduler's accounting what a job that has ended used in all its runs. Throws SchedulerUnavailable while that has not heard of the end itself, or does not
+   * answer: asked again later, until the job is forgotten. Absent: it was told by `writeUsage`.
+   */
+  readonly reportUsage?: (ended: EndedJob, key: JobKey, signal: AbortSignal) => Promise<void>;
+  /** How a user of this scheduler asks for so much memory, in the option that was used before (`source`, as in JobRequest): `--mem=300M`. */
+  askMemory(bytes: number, source: string | undefined, cpus: number): string;
+  /** The same for CPUs. */
+  askCpus(cpus: number): string;
   /** Is this job still known as running on this node? Undefined: no answer. Used after a restart of caddisd to find orphans. */
   isRunning(key: JobKey, signal: AbortSignal): Promise<boolean | undefined>;
   /** What a step's client ends with when its job goes on elsewhere: a status by which the scheduler starts the job again, where it has one. */
@@ -91,6 +110,8 @@ export interface Scheduler {
    * `signal` aborts.
    */
   meaning(request: JobRequest, number: number, signal: AbortSignal): Promise<Verdict>;
+  /** The scheduler's own priority of a job: of two, the one with the lower number gives way. Undefined: it did not say. */
+  priority(key: JobKey, signal: AbortSignal): Promise<number | undefined>;
   /** Does or will this job run, on whatever node? Undefined: no answer. What nobody will run again needs no checkpoint. */
   isWanted(key: JobKey, signal: AbortSignal): Promise<boolean | undefined>;
   /** Spares a job whose state was saved the wait that the scheduler puts before another start. */

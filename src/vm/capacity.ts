@@ -36,10 +36,14 @@ export function nodeCapacity(limits: {
 
 /**
  * Whether `neededBytes` more fit on this node now, judged by what the kernel can still give: a machine that is saving or parked holds memory that the scheduler thinks free.
- * Throws NotEnoughMemory with the figures.
+ * `returnableBytes`: what others hold and give back when it is wanted. Throws NotEnoughMemory with the figures.
  */
-export async function admitMemory(neededBytes: number, reserveBytes: number): Promise<void> {
-  const available = await memAvailableBytes();
+export async function admitMemory(
+  neededBytes: number,
+  reserveBytes: number,
+  returnableBytes: number,
+): Promise<void> {
+  const available = (await memAvailableBytes()) + returnableBytes;
   if (available - neededBytes >= reserveBytes) return;
   throw new NotEnoughMemory(
     `not enough memory on this node: ${formatBytes(neededBytes)} needed, ${formatBytes(available)} available, ` +

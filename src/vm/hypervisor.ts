@@ -1,3 +1,5 @@
+import { access } from 'node:fs/promises';
+
 import {
   type Domain,
   destroyFlags,
@@ -16,6 +18,7 @@ import {
 } from '../libvirt/index.ts';
 import { CaddisError, messageOf, NodeUnfit } from '../model/errors.ts';
 import {
+  baseMemory,
   type DiskLimits,
   type NicOptions,
   nicXml,
@@ -186,6 +189,30 @@ export class Hypervisor {
     await this.#libvirt.setSchedulerParameters(domain, { vcpu_period: QUOTA_PERIOD_US, vcpu_quota: quota });
   }
 
+  /** Its weight against other machines for the host's CPUs, as a share of an ordinary one's; at least the kernel's least. */
+  async setCpuWeight(domain: Domain, share: number): Promise<void> {
+    const { ordinary, least } = await cpuWeights();
+    await this.#libvirt.setSchedulerParameters(domain, {
+      cpu_shares: Math.max(Math.round(ordinary * share), least),
+    });
+  }
+
+  /**
+   * Has the guest give `bytes` of its memory to the host, in all: its balloon. 0: it gets all of it back. At most what the machine was made with, whatever was plugged in since.
+   * Resolves when the guest was told.
+   */
+  async setBalloon(domain: Domain, bytes: number): Promise<void> {
+    const base = baseMemory(await this.#libvirt.xml(domain));
+    await this.#libvirt.setMemory(domain, Math.floor(Math.max(base - bytes, 0) / 1024));
+  }
+
+  /** What the balloon holds, in bytes. */
+  async balloonBytes(domain: Domain): Promise<number> {
+    const { actualKib } = await this.#libvirt.memoryStats(domain);
+    if (actualKib === undefined) return 0;
+    return Math.max(baseMemory(await this.#libvirt.xml(domain)) - actualKib * 1024, 0);
+  }
+
   /** Sets the size that the guest's virtio-mem device should reach, in bytes beside the base memory. */
   async requestMemory(domain: Domain, bytes: number): Promise<void> {
     const xml = await this.#libvirt.xml(domain);
@@ -254,6 +281,15 @@ export class Hypervisor {
 /** QEMU has written this machine's memory already, and the machine did not run since. QEMU's own words (7.2, migrate_prepare). */
 export function isSavedBefore(error: unknown): boolean {
   return isLibvirtError(error) && /paused due to previous migration/.test(error.message);
+}
+
+/** cgroup v2 counts weights from 1 to 10,000 and calls 100 ordinary, v1 shares from 2 on with 1024; libvirt 9 hands the number through. */
+async function cpuWeights(): Promise<{ ordinary: number; least: number }> {
+  const isV2 = await access('/sys/fs/cgroup/cgroup.controllers').then(
+    () => true,
+    () => false,
+  );
+  return isV2 ? { ordinary: 100, least: 1 } : { ordinary: 1024, least: 2 };
 }
 
 /** A failure of libvirt or QEMU while a machine is made, as the reason for which the job goes back. */

@@ -5,6 +5,14 @@ import { escapeXml } from './xml.ts';
 
 export const METADATA_URI = 'https://caddis.invalid/job/1';
 
+const usage = z.object({
+  userMs: z.number(),
+  systemMs: z.number(),
+  heldPeakBytes: z.number(),
+  memoryPeakBytes: z.number(),
+  hostCpuMs: z.number(),
+});
+
 /** Also in checkpoints: what another node reads it with. */
 export const machineFacts = z.object({
   version: z.literal(1),
@@ -25,6 +33,7 @@ export const machineFacts = z.object({
     checkpointMs: z.number().optional(),
     hosts: z.number().default(1),
     requeueable: z.boolean(),
+    cpuLimits: z.object({ softMs: z.number().optional(), hardMs: z.number().optional() }).optional(),
     jobName: z.string(),
     workDir: z.string(),
   }),
@@ -44,6 +53,14 @@ export const machineFacts = z.object({
   startedAt: z.string(),
   /** For how long the job had run before this start, in milliseconds. */
   ranBeforeMs: z.number().optional(),
+  /** What it had used, on all nodes: when the checkpoint was taken that these facts are in, and from which this machine was made. */
+  used: usage.optional(),
+  /** The same when this run began. */
+  usedBefore: usage.optional(),
+  /** CPU time of QEMU before the job's first step, in milliseconds: the boot is not the job's. */
+  bootCpuMs: z.number().optional(),
+  /** CPU time of the QEMU processes that its machine was before this one. */
+  hostCpuBeforeMs: z.number().optional(),
   /** Of a machine that is about to go on from a checkpoint: what is left to do is for whoever finds it so. `dropCaches`: files may have changed since it was saved. */
   waking: z.object({ dropCaches: z.boolean() }).optional(),
   /** True once the prolog has answered, or the machine is about to go on: one without it was being made when caddisd died. */

@@ -14,6 +14,8 @@ export interface BenchOptions {
   readonly machines: number | undefined;
   /** MB of live data of each machine. */
   readonly sizes: readonly number[] | undefined;
+  /** Of one turn of an owner's work. */
+  readonly seconds: number | undefined;
   /** Progress, on stderr. */
   readonly say: (line: string) => void;
 }

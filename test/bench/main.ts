@@ -21,22 +21,35 @@ const benches: Record<string, { says: string; load: () => Promise<Bench> }> = {
     says: 'save, restore, periodic checkpoints and migration of jobs with live data, beside virsh, dd and CRIU',
     load: async () => (await import('./checkpoint.ts')).checkpoint,
   },
+  giveback: {
+    says: 'how soon an owner has back what was lent, beside the predicted times, and what it notices',
+    load: async () => (await import('./giveback.ts')).giveback,
+  },
+  sampling: {
+    says: 'CPU of caddisd, libvirtd and QEMU for sampling, scheduler calls at rest: simulated machines and real ones',
+    load: async () => (await import('./sampling/sampling.ts')).sampling,
+  },
+  feeds: {
+    says: "squeue of a slurmctld with 10,000 nodes, with and without their feeds' updates",
+    load: async () => (await import('./feeds/feeds.ts')).feeds,
+  },
   datapath: {
     says: 'Node as the data path, without a guest: throughput and CPU of the router',
     load: async () => (await import('./datapath.ts')).datapath,
   },
 };
 
-const USAGE = `usage: npm run bench -- NAME [--json] [--runs N] [--tasks N] [--megabytes N] [--machines N] [--sizes N,N]
+const USAGE = `usage: npm run bench -- NAME [--json] [--runs N] [--tasks N] [--megabytes N] [--machines N] [--sizes N,N] [--seconds N]
 ${Object.entries(benches)
   .map(([name, { says }]) => `  ${name.padEnd(10)} ${says}`)
   .join('\n')}
   --json        one JSON object on stdout instead of a table
-  --runs N      measurements of each kind (default 10; exec: steps, default 30; checkpoint: default 3)
+  --runs N      measurements of each kind (default 10; exec: steps, default 30; checkpoint, giveback: default 3)
   --tasks N     tasks of the array (rpc; default 200)
   --megabytes N bytes of each transfer (exec, default 100; datapath, default 1000)
-  --machines N  machines on one node for the daemon's memory (exec; default 10, 0: leave it out)
-  --sizes N,N   MB of live data (checkpoint; default 50,500; 2000 takes longer)`;
+  --machines N  machines on one node for the daemon's memory (exec; default 10, 0: leave it out), or of sampling's real part (default 6)
+  --sizes N,N   MB of live data (checkpoint; default 50,500; 2000 takes longer; giveback; default 200,1000,2000)
+  --seconds N   of each turn of the owner's work (giveback; default 120)`;
 
 try {
   const { values, positionals } = parseArgs({
@@ -49,6 +62,7 @@ try {
       megabytes: { type: 'string' },
       machines: { type: 'string' },
       sizes: { type: 'string' },
+      seconds: { type: 'string' },
     },
   });
   const [name = ''] = positionals;
@@ -62,6 +76,7 @@ try {
     tasks: count('tasks', values.tasks),
     megabytes: count('megabytes', values.megabytes),
     machines: count('machines', values.machines),
+    seconds: count('seconds', values.seconds),
     sizes: values.sizes?.split(',').map((size) => count('sizes', size) as number),
     say: (line) => console.error(`${name}: ${line}`),
   };

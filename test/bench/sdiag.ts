@@ -4,7 +4,11 @@ import { bash } from './on-node.ts';
 
 /** RPCs that slurmctld has served since it started (or its counters were reset), by message type. */
 async function rpcCounts(lab: Lab): Promise<Map<string, number>> {
-  const text = await bash(lab, { host: 'head', user: 'root', script: 'sdiag' });
+  return parseRpcCounts(await bash(lab, { host: 'head', user: 'root', script: 'sdiag' }));
+}
+
+/** What `sdiag` says of them. */
+export function parseRpcCounts(text: string): Map<string, number> {
   const section = /by message type\n([\s\S]*?)\n\s*\n/.exec(text)?.[1];
   if (!section) throw new Error(`sdiag: expected RPCs "by message type", got:\n${text}`);
   return new Map(

@@ -7,6 +7,14 @@ export function median(values: readonly number[]): number {
   return sorted.length % 2 === 1 ? upper : (upper + (sorted[middle - 1] as number)) / 2;
 }
 
+/** The value below which this share (0 to 1) of at least one value lies. */
+export function percentile(values: readonly number[], share: number): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  const value = sorted[Math.min(sorted.length - 1, Math.ceil(share * sorted.length) - 1)];
+  if (value === undefined) throw new Error('a percentile of no values: every measurement failed');
+  return value;
+}
+
 /** Median, least, greatest and number of measurements, with the unit in each name. */
 export function spread(values: readonly number[], unit: string): Record<string, number> {
   return {

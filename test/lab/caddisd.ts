@@ -11,7 +11,7 @@ import type { Lab, LabHost } from './host.ts';
 import { network, qemuAccount, repository } from './layout.ts';
 import type { LabCaddisd } from './parts.ts';
 import { on } from './process.ts';
-import { slurmdSpool } from './slurm/cluster.ts';
+import { clusterOf, shadowOf, slurmdSpool } from './slurm/cluster.ts';
 
 const NAME = 'caddisd';
 const BUNDLE = join(repository, 'dist/caddisd.cjs');
@@ -145,9 +145,11 @@ lease = 15
 [policy]
 native = ["native", "native.q"]
 allow_off = ["main"]
+[pressure]
+scavenge = ["scavenge", "scavenge.q"]
 [slurm]
 publish_interval = 6
-spool_dir = "${slurmdSpool}"
+${clusterOf(lab).scavenge === 'shadow' ? `scavenge_node = "${shadowOf('{host}')}"\n` : ''}spool_dir = "${slurmdSpool}"
 [gridengine]
 bin_dir = "/usr/bin"
 spool_dir = "${cell.execdSpool}"

@@ -14,7 +14,7 @@ import { freshState, prepareHosts, writeFiles } from './slurm/files.ts';
 
 /**
  * Slurm 22.05 from nothing at every start: munge, MariaDB, slurmdbd and slurmctld on the head, a slurmd on each node, partitions `main`
- * (our hooks make machines) and `native` (same nodes, no machines). `CADDIS_LAB_NATIVE=1` leaves our hooks and plugin out altogether.
+ * (our hooks make machines), `scavenge` (in what others have reserved) and `native` (same nodes, no machines). `CADDIS_LAB_NATIVE=1` leaves our hooks and plugin out altogether.
  */
 export const slurm: LabScheduler = {
   name: 'slurm',
@@ -31,8 +31,8 @@ export const slurm: LabScheduler = {
       await saveTemplate(lab, cluster);
     }
     await startSlurmctld(lab);
-    await Promise.all(lab.nodes.map(startSlurmd));
-    await waitForNodes(lab);
+    await Promise.all(lab.nodes.map((node) => startSlurmd(cluster, node)));
+    await waitForNodes(lab, cluster);
   },
 
   async stop(lab) {

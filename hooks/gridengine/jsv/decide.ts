@@ -1,3 +1,6 @@
+import { type Lending, type LendingPolicy, lend, type Refusal } from './lend.ts';
+import { parseMemory } from './sizes.ts';
+
 /** A job at submission, as far as the JSV looks at it. */
 export interface Submission {
   /** `-l` (hard): complex name to value as the user wrote it; flags without a value are TRUE. */
@@ -11,6 +14,8 @@ export interface Submission {
   readonly interactive: boolean;
   /** `-pe NAME`. */
   readonly parallelEnvironment?: string | undefined;
+  /** The most that it may get of its parallel environment; 1 without. */
+  readonly slots: number;
 }
 
 /** What the site wants moved. */
@@ -27,6 +32,10 @@ export interface JsvPolicy {
   readonly checkpointEnvironments: ReadonlyMap<string, string>;
   /** Parallel environments that spread a job over hosts. */
   readonly spreading: ReadonlySet<string>;
+  /** Undefined: the cell has no queue for jobs that run in slack. */
+  readonly lending: LendingPolicy | undefined;
+  /** Where jobs go that name no queue and are not lent; undefined: anywhere. */
+  readonly defaultQueue: string | undefined;
 }
 
 export const defaultPolicy: JsvPolicy = {
@@ -36,6 +45,8 @@ export const defaultPolicy: JsvPolicy = {
   deviceComplexes: ['gpu', 'gpus', 'ngpus', 'cuda', 'gpu_card'],
   checkpointEnvironments: new Map(),
   spreading: new Set(),
+  lending: undefined,
+  defaultQueue: undefined,
 };
 
 export type Decision =
@@ -48,6 +59,8 @@ export type Decision =
       readonly checkpointEnvironment: string | undefined;
       /** What the user should know. */
       readonly advice: string | undefined;
+      /** The new `-q`; undefined: unchanged. */
+      readonly queues: readonly string[] | undefined;
     }
   | { readonly state: 'reject'; readonly reason: string };
 
@@ -57,26 +70,15 @@ const SHORTCUTS: Readonly<Record<string, string>> = {
   vf: 'virtual_free',
   vmm: 'vm_mem',
   vmt: 'vm_tmp',
-};
-
-/** Prefixes of sge_types(1) memory_specifier: small letters are powers of 1000, capitals of 1024. */
-const FACTORS: Readonly<Record<string, number>> = {
-  '': 1,
-  k: 1e3,
-  m: 1e6,
-  g: 1e9,
-  t: 1e12,
-  K: 1024,
-  M: 1024 ** 2,
-  G: 1024 ** 3,
-  T: 1024 ** 4,
+  vms: 'vm_mem_slack',
+  scv: 'scavenge',
 };
 
 /**
  * Takes h_vmem off the job, since it would become RLIMIT_AS of every hook, and asks for our consumable instead; tells the job's own
  * prolog what was asked through its environment: `CADDIS_MEM="2147483648 h_vmem=2G"` (bytes per slot, the user's words) and
  * `CADDIS_TMP="10737418240 vm_tmp=10G"`; and which devices, `CADDIS_DEVICES="gpu=1"`. mem_free and virtual_free are load values that pick a host, so they stay; without h_vmem they are also what the
- * machine gets.
+ * machine gets. A job that is lent its memory asks for slack instead (lend.ts).
  */
 export function decide(submission: Submission, policy: JsvPolicy = defaultPolicy): Decision {
   const hard = new Map([...submission.hard].map(([name, value]) => [SHORTCUTS[name] ?? name, value]));
@@ -87,14 +89,27 @@ export function decide(submission: Submission, policy: JsvPolicy = defaultPolicy
   if ('wrong' in memory) return { state: 'reject', reason: memory.wrong };
   if ('wrong' in scratch) return { state: 'reject', reason: scratch.wrong };
 
-  const moved = hard.has('h_vmem');
+  const lending: Lending | Refusal = policy.lending
+    ? lend(submission, hard, memory.amount, policy.lending)
+    : { lent: false };
+  if ('wrong' in lending) return { state: 'reject', reason: `caddis: ${lending.wrong}` };
+  const queues = chooseQueues(submission, lending, policy.defaultQueue);
+  const moved = hard.has('h_vmem') || lending.lent;
   if (memorySource !== undefined && !hard.has(memoryConsumable) && moved)
     hard.set(memoryConsumable, hard.get(memorySource) as string);
   hard.delete('h_vmem');
+  if (lending.lent) {
+    hard.delete(memoryConsumable);
+    for (const [name, value] of Object.entries(lending.hard)) hard.set(name, value);
+  }
   return {
     state: 'correct',
     hard: moved ? hard : undefined,
-    checkpointEnvironment: chooseEnvironment(submission, policy.checkpointEnvironments),
+    checkpointEnvironment: chooseEnvironment(
+      { ...submission, queues: queues ?? submission.queues },
+      policy.checkpointEnvironments,
+    ),
+    queues,
     advice: advise(submission, policy),
     // All of them always, also when nothing was asked: else `qsub -v CADDIS_MEM=...` would give itself memory.
     env: {
@@ -105,16 +120,32 @@ export function decide(submission: Submission, policy: JsvPolicy = defaultPolicy
   };
 }
 
+interface Amount {
+  /** For the prolog. */
+  readonly text: string;
+  /** Undefined: not asked for. */
+  readonly amount: { readonly bytes: number; readonly words: string } | undefined;
+}
+
 function readAmount(
   hard: ReadonlyMap<string, string>,
   name: string | undefined,
-): { readonly text: string } | { readonly wrong: string } {
-  if (name === undefined) return { text: '0 none' };
+): Amount | { readonly wrong: string } {
+  if (name === undefined) return { text: '0 none', amount: undefined };
   const asked = hard.get(name) ?? '';
   const bytes = parseMemory(asked);
   if (bytes === undefined || bytes < 1)
     return { wrong: `caddis: -l ${name}=${asked} is no size: write for example ${name}=2G` };
-  return { text: `${bytes} ${name}=${asked}` };
+  return { text: `${bytes} ${name}=${asked}`, amount: { bytes, words: asked } };
+}
+
+function chooseQueues(
+  { queues }: Submission,
+  lending: Lending,
+  defaultQueue: string | undefined,
+): readonly string[] | undefined {
+  if (lending.lent) return lending.queues;
+  return queues.length > 0 || defaultQueue === undefined ? undefined : [defaultQueue];
 }
 
 function advise({ parallelEnvironment: name }: Submission, { spreading }: JsvPolicy): string | undefined {
@@ -138,14 +169,6 @@ function chooseEnvironment(
 function devices(hard: ReadonlyMap<string, string>, complexes: readonly string[]): string {
   const asked = complexes.filter((name) => hard.has(name) && !/^(0+|FALSE)$/i.test(hard.get(name) ?? ''));
   return asked.map((name) => `${name}=${hard.get(name)}`).join(',') || 'none';
-}
-
-/** Bytes of a memory_specifier (sge_types(1)): `2G`, `1.5g`, `0x400`, `512`. Undefined if it is none. */
-export function parseMemory(text: string): number | undefined {
-  const match = /^(0x[0-9a-fA-F]+|\d+(?:\.\d*)?|\.\d+)([kKmMgGtT]?)$/.exec(text.trim());
-  if (!match) return undefined;
-  const bytes = Math.round(Number(match[1]) * (FACTORS[match[2] ?? ''] as number));
-  return Number.isSafeInteger(bytes) ? bytes : undefined;
 }
 
 function isLimit(value: string | undefined): boolean {

@@ -72,6 +72,7 @@ function answer(decision: Decision, context: Context, notes: string | undefined)
       if (decision.hard) lines.push(`PARAM l_hard ${formatList(decision.hard)}`.trimEnd());
       if (decision.checkpointEnvironment !== undefined)
         lines.push(`PARAM ckpt ${decision.checkpointEnvironment}`);
+      if (decision.queues) lines.push(`PARAM q_hard ${decision.queues.join(',')}`);
       for (const [name, value] of Object.entries(decision.env)) lines.push(`ENV ADD ${name} ${value}`);
       return [...lines, ...adviceLines(decision.advice, context, notes), 'RESULT STATE CORRECT'];
     }
@@ -87,6 +88,7 @@ function submissionOf(params: ReadonlyMap<string, string>): Submission {
     rerun: rerun === 'y' || rerun === 'n' ? rerun : undefined,
     parallelEnvironment: params.get('pe_name'),
     interactive: /^(QRSH|QLOGIN|QSH|QRLOGIN|INTERACTIVE)$/.test(params.get('CMDNAME') ?? ''),
+    slots: Number(params.get('pe_max') ?? params.get('pe_min') ?? 1) || 1,
   };
 }
 

@@ -3,6 +3,7 @@ import { hostname } from 'node:os';
 import type { HashedFile } from '../../checkpoint/hash.ts';
 import type { Manifest, ScratchImage } from '../../checkpoint/manifest-schema.ts';
 import { machineTypeOf } from '../../vm/retarget.ts';
+import { usageOf } from '../accounting/tally.ts';
 import type { Job } from '../job.ts';
 import { factsToTake } from './binding.ts';
 import { type Checkpoints, submitIdentity } from './checkpoints.ts';
@@ -46,7 +47,7 @@ export function describeCheckpoint(
     qemuVersion: identity.qemuVersion,
     libvirtVersion: identity.libvirtVersion,
     domainXml: saved.domainXml,
-    facts: LEAVING.has(saved.reason) ? factsToTake(job) : job.facts,
+    facts: { ...(LEAVING.has(saved.reason) ? factsToTake(job) : job.facts), used: usageOf(job) },
     sizes: { cpus, memoryBytes, pluggedBytes, totalBytes, idleLossBytes },
     settled: saved.settled,
     memory: saved.memory,

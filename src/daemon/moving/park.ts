@@ -27,8 +27,8 @@ export async function park(node: Node, job: Job): Promise<JobEvent | undefined> 
   const { checkpoints, config } = node.context;
   const seconds = checkpoints?.settings.park ?? 0;
   try {
-    // One that gave its memory back before is in the store alone.
-    if (!checkpoints || seconds === 0 || job.savedAs === undefined || !job.resources.domain)
+    // One that gave its memory back before is in the store alone; one that leaves for its memory's sake keeps none.
+    if (job.givesBack || !checkpoints || seconds === 0 || job.savedAs === undefined || !job.resources.domain)
       return { type: 'park-over' };
     job.resources.guest?.close();
     delete job.resources.guest;

@@ -5,7 +5,7 @@ import { isCheckpointRefused } from '../../checkpoint/errors.ts';
 import type { Generation } from '../../checkpoint/generation.ts';
 import { unpackScratch } from '../../checkpoint/scratch.ts';
 import { isNodeUnfit, messageOf, NodeUnfit } from '../../model/errors.ts';
-import { admitMemory, QEMU_OVERHEAD_BYTES } from '../../vm/capacity.ts';
+import { QEMU_OVERHEAD_BYTES } from '../../vm/capacity.ts';
 import { type MachineFacts, machineFacts, withFacts } from '../../vm/metadata.ts';
 import { transferAddress } from '../../vm/network/addresses.ts';
 import { allowPort } from '../../vm/network/anti-spoof.ts';
@@ -14,7 +14,7 @@ import { qemuProcess } from '../../vm/qemu-process.ts';
 import { retargetXml } from '../../vm/retarget.ts';
 import type { Job, JobResources } from '../job.ts';
 import { createPlaces, recordQemu } from '../places.ts';
-import { grow, type NodeContext, stopwatch } from '../start-machine.ts';
+import { admit, grow, type NodeContext, stopwatch } from '../start-machine.ts';
 import type { Checkpoints } from './checkpoints.ts';
 import type { ParkedElsewhere } from './custody.ts';
 import { handOver } from './hand-over.ts';
@@ -54,10 +54,8 @@ export async function restoreMachine(
   const saved = factsOf(generation);
   const lap = stopwatch(job.startMs);
   Object.assign(job.sizes, manifest.sizes);
-  await admitMemory(
-    manifest.sizes.memoryBytes + QEMU_OVERHEAD_BYTES[context.acceleration],
-    config.vm.reserve_memory,
-  );
+  newQemu(job, saved);
+  await admit(context, job, manifest.sizes.memoryBytes + QEMU_OVERHEAD_BYTES[context.acceleration]);
   await createPlaces(job.places, context.qemuOwner);
   await takeAddress(context, job, saved);
   lap('prepare');
@@ -134,6 +132,8 @@ export async function thawMachine(
   const saved = factsOf(generation);
   Object.assign(job.sizes, generation.manifest.sizes);
   job.bootPath = 'thaw';
+  job.facts.hostCpuBeforeMs = saved.hostCpuBeforeMs;
+  job.hostCpu = { startTicks: undefined, beforeMs: saved.hostCpuBeforeMs ?? 0, nowMs: 0 };
   if (domain) job.resources.domain = domain;
   if (scratch !== undefined) {
     job.resources.scratch = scratch;
@@ -143,6 +143,13 @@ export async function thawMachine(
     throw new NodeUnfit('the parked machine does not stand still any more', { wholeNode: false });
   await takeAddress(context, job, saved);
   lap('prepare');
+}
+
+/** Its CPU time begins anew; what the machine had used is in its checkpoint. */
+function newQemu(job: Job, { used }: MachineFacts): void {
+  job.facts.used = used;
+  job.facts.hostCpuBeforeMs = used?.hostCpuMs;
+  job.hostCpu = { startTicks: undefined, beforeMs: used?.hostCpuMs ?? 0, nowMs: 0 };
 }
 
 async function noteQemu(job: Job): Promise<void> {

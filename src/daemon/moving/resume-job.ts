@@ -64,9 +64,12 @@ async function demandEnough(job: Job, { manifest }: Generation, signal: AbortSig
     throw new AsksTooLittle(
       `this job's saved machine has ${manifest.sizes.cpus} CPUs, and it asks for ${cpus} now: ask for as many again, or cancel it`,
     );
-  const asked = await job.scheduler
-    .complete({ ...job.request, memoryBytes: undefined }, { jitterMs: 0, signal })
-    .catch(() => undefined);
+  // One question for each start: a job that runs in slack was asked about before it was granted that.
+  const asked = job.asked
+    ? job.request
+    : await job.scheduler
+        .complete({ ...job.request, memoryBytes: undefined }, { jitterMs: 0, signal })
+        .catch(() => undefined);
   if (asked?.memoryBytes === undefined) return;
   Object.assign(job.facts.request, { memoryBytes: asked.memoryBytes, memorySource: asked.memorySource });
   if (asked.memoryBytes >= manifest.sizes.memoryBytes) return;

@@ -54,6 +54,7 @@ export async function saveMachine(node: Node, job: Job, reason: SaveReason): Pro
           writeCheckpoint(node, checkpoints, job, sessions, reason)),
     );
     job.savedAs = number;
+    if (!stored) node.saves.saw(manifest.memory.bytes, performance.now() - begun);
     job.log.info(
       `saved as ${number}: ${formatBytes(manifest.memory.bytes)} of memory, ${formatBytes(manifest.scratch?.packedBytes ?? 0)} of scratch`,
       { ms: Math.round(performance.now() - begun) },

@@ -1,16 +1,22 @@
 import { History } from '../../pressure/history.ts';
-import { type JobLoad, nodeReport } from '../../pressure/node.ts';
+import type { MachineUsage } from '../../pressure/machine.ts';
+import { type JobLoad, type NodeLoad, nodeReport } from '../../pressure/node.ts';
 import { stallShares } from '../../pressure/psi.ts';
 import type { HostSample } from '../../pressure/sample.ts';
 import type { Job } from '../job.ts';
 import type { Node } from '../node.ts';
-import { readHost } from './read-proc.ts';
+import { isBorrower } from './lending.ts';
+import { WatchedHost } from './read-proc.ts';
 import type { HostView, NodeView } from './view.ts';
 import { Watched } from './watched.ts';
 
 const EVERY_MS = 1_000;
+/** Looks that are asked for keep this distance. */
+const LEAST_MS = 450;
 /** Only the change since the last look or two is asked of the host. */
 const HOST_SAMPLES = 4;
+/** What is older tells nothing of this moment; the load sensor holds values for as long. */
+const RECENT_MS = 5_000;
 
 /** Looks at the node and its machines once a second, and tells `look` what it saw. */
 export class Sampler {
@@ -18,8 +24,10 @@ export class Sampler {
   readonly #look: (view: NodeView) => void;
   readonly #watched = new Map<Job, Watched>();
   readonly #host = new History<HostSample>(HOST_SAMPLES);
+  readonly #hostFiles = new WatchedHost();
   #timer: NodeJS.Timeout | undefined;
   #view: NodeView | undefined;
+  readonly #cost = { samples: 0, ms: 0 };
 
   constructor(node: Node, look: (view: NodeView) => void) {
     this.#node = node;
@@ -31,19 +39,39 @@ export class Sampler {
     return this.#view;
   }
 
+  /** The slack of the last look, less what was granted and reserved since. Undefined: that look is too old, or saw no host. */
+  get lendableBytes(): number | undefined {
+    const view = this.#view;
+    if (!view?.host || performance.now() - view.atMs > RECENT_MS) return undefined;
+    const load = this.#load(view.host, this.#node.jobs.all());
+    return nodeReport(load, this.#node.health.reason === undefined).slack.memoryBytes;
+  }
+
   start(): void {
     this.#timer ??= setInterval(() => this.#take(), EVERY_MS);
   }
 
+  /** Looks now, unless it was just done. */
+  lookSoon(): void {
+    if (performance.now() - (this.#view?.atMs ?? 0) >= LEAST_MS) this.#take();
+  }
+
   stop(): void {
     clearInterval(this.#timer);
+    this.#hostFiles.close();
+    for (const watched of this.#watched.values()) watched.close();
   }
 
   #take(): void {
     const atMs = performance.now();
+    this.#cost.samples += 1;
     const jobs = this.#node.jobs.all();
     const present = new Set(jobs);
-    for (const job of this.#watched.keys()) if (!present.has(job)) this.#watched.delete(job);
+    for (const [job, watched] of this.#watched) {
+      if (present.has(job)) continue;
+      watched.close();
+      this.#watched.delete(job);
+    }
     for (const job of jobs) {
       const watched = this.#watched.get(job) ?? new Watched(job);
       this.#watched.set(job, watched);
@@ -52,10 +80,11 @@ export class Sampler {
     const host = this.#lookAtHost(atMs);
     this.#view = this.#judge(atMs, host);
     this.#look(this.#view);
+    this.#cost.ms += performance.now() - atMs;
   }
 
   #lookAtHost(atMs: number): HostView | undefined {
-    const sample = readHost(atMs);
+    const sample = this.#hostFiles.read(atMs);
     if (!sample) return undefined;
     this.#host.add(sample);
     const before = this.#host.all()[0] as HostSample;
@@ -68,25 +97,44 @@ export class Sampler {
   }
 
   #judge(atMs: number, host: HostView | undefined): NodeView {
-    const { config, context, health } = this.#node;
-    const jobs = [...this.#watched.values()].map((watched) => ({
-      job: watched.job,
-      usage: watched.usage(config.pressure.give_back * 1000),
-      guest: watched.job.report?.sample,
-      steps: watched.job.report?.steps ?? [],
+    const jobs = [...this.#watched.values()].map(({ job }) => ({
+      job,
+      usage: this.#usage(job),
+      guest: job.report?.sample,
+      steps: job.report?.steps ?? [],
     }));
-    const load = {
+    const load = this.#load(
+      host,
+      jobs.map(({ job }) => job),
+    );
+    return {
+      atMs,
+      report: nodeReport(load, this.#node.health.reason === undefined),
+      load,
+      host,
+      jobs,
+      cost: { ...this.#cost },
+    };
+  }
+
+  #load(host: HostView | undefined, jobs: readonly Job[]): NodeLoad {
+    const { config, context } = this.#node;
+    return {
       memory: host && {
         availableBytes: host.sample.availableBytes,
         keptBytes: config.vm.reserve_memory,
         capacityBytes: context.capacity.memoryBytes,
+        lendsUnreserved: config.pressure.lend_unreserved,
       },
       cpus: context.capacity.cpus,
       idleCpus: host?.idleCpus ?? 0,
       stalls: host?.stalls,
-      jobs: jobs.map(({ job, usage }): JobLoad => ({ ...reservationOf(this.#node, job), usage })),
+      jobs: jobs.map((job): JobLoad => ({ ...reservationOf(this.#node, job), usage: this.#usage(job) })),
     };
-    return { atMs, report: nodeReport(load, health.reason === undefined), host, jobs };
+  }
+
+  #usage(job: Job): MachineUsage | undefined {
+    return this.#watched.get(job)?.usage(this.#node.config.pressure.give_back * 1000);
   }
 }
 
@@ -94,13 +142,15 @@ export class Sampler {
 const OFF_NODE = new Set(['saving', 'saved', 'parked', 'ended']);
 const STEADY = new Set(['ready', 'running', 'frozen']);
 
-function reservationOf({ config }: Node, job: Job): Omit<JobLoad, 'usage'> {
-  const { phase } = job.state;
-  const reserves = !OFF_NODE.has(phase);
+function reservationOf(node: Node, job: Job): Omit<JobLoad, 'usage'> {
+  const { phase, lost } = job.state;
+  const borrows = isBorrower(node, job);
+  const reserves = !OFF_NODE.has(phase) && (!borrows || job.isAdmitted);
+  const { config } = node;
   return {
     reservedBytes: reserves ? (job.sizes.memoryBytes ?? config.vm.base_memory) : 0,
     reservedCpus: reserves ? (job.sizes.cpus ?? 1) : 0,
-    isBorrower: config.pressure.scavenge.includes(job.facts.request.queue),
-    isSteady: STEADY.has(phase),
+    isBorrower: borrows,
+    isSteady: STEADY.has(phase) && lost === undefined,
   };
 }

@@ -1,6 +1,7 @@
 import { messageOf } from '../../model/errors.ts';
 import type { HookCall } from '../../model/job.ts';
 import type { HookAnswer, Scheduler } from '../../scheduler/scheduler.ts';
+import { accountFor } from '../accounting/end-of-run.ts';
 import { whyNotSaved } from '../moving/freeze.ts';
 import { putBack } from '../moving/kept-output.ts';
 import type { Node } from '../node.ts';
@@ -14,6 +15,7 @@ export async function epilog(node: Node, scheduler: Scheduler, call: HookCall): 
   const jobs = node.jobs.ofKey(key);
   await Promise.all(
     jobs.map(async (job) => {
+      await accountFor(node, job, { requeued });
       const work = job.dispatch({
         type: 'epilog',
         requeued: requeued && whyNotSaved(node, job) === undefined,

@@ -5,6 +5,7 @@ import { formatKey } from '../../model/job.ts';
 import type { MigrationNews } from '../../model/status.ts';
 import type { Job } from '../job.ts';
 import { bindAsNoted, noteBinding } from '../moving/binding.ts';
+import { noteMove } from '../moving/intents.ts';
 import type { Node } from '../node.ts';
 import { refuseUnsavable } from './refuse-unsavable.ts';
 
@@ -23,9 +24,11 @@ export async function migrate(node: Node, job: Job, to?: string): Promise<void> 
       'this job cannot be moved: it is interactive, or its user asked that it never runs twice',
     );
   const how = to === undefined ? await requeue(job) : await requeueTo(job, to);
+  if (how !== 'by-exit') return;
+  // Nobody could be asked about it: a caddisd that is killed from here on moves the machine all the same.
+  await noteMove(node.config.state_dir, job.machine);
   // Its answer does not wait for the save.
-  if (how === 'by-exit')
-    job.dispatch({ type: 'move' }).catch((error: unknown) => job.log.error(messageOf(error)));
+  job.dispatch({ type: 'move' }).catch((error: unknown) => job.log.error(messageOf(error)));
 }
 
 function requeue({ scheduler, request }: Job): Promise<'by-signal' | 'by-exit'> {

@@ -7,6 +7,7 @@ import { isNodeUnfit, messageOf } from '../../model/errors.ts';
 import { formatKey, type HookCall, type JobRequest } from '../../model/job.ts';
 import type { HookAnswer, Scheduler } from '../../scheduler/scheduler.ts';
 import { isNotEnoughMemory } from '../../vm/capacity.ts';
+import { lookAtHostCpu } from '../accounting/tally.ts';
 import { identityOf } from '../identity.ts';
 import { Job, type JobResources } from '../job.ts';
 import { unbind } from '../moving/binding.ts';
@@ -18,6 +19,7 @@ import { AsksTooLittle, goOn, isRefusedCheckpoint, newestCheckpoint } from '../m
 import { bridgeTimeLimit } from '../moving/time-limit.ts';
 import type { Node } from '../node.ts';
 import { machinePlaces } from '../places.ts';
+import { grantSlack, isBorrower, isNotCovered, isScavengeQueue } from '../pressure/lending.ts';
 import { newMachineName, startMachine } from '../start-machine.ts';
 
 /** Bound on what a refusal may take, Grid Engine's back-off included: the hook must not hold the node. */
@@ -87,10 +89,16 @@ async function begin(
       job = await register(node, scheduler, request, generation);
       const here = parked && (await takeParked(parked, generation));
       if (here) Object.assign(job.resources, { domain: here.domain, scratch: here.scratch });
+      if (isBorrower(node, job))
+        await grantSlack(node, job, generation?.manifest.sizes.memoryBytes ?? 0, signal);
       const elsewhere = await checkpoints?.custody.take(job);
       if (checkpoints && generation)
         await goOn(node.context, checkpoints, job, generation, { here, elsewhere }, signal);
-      else await startMachine(node.context, job, signal);
+      else {
+        await startMachine(node.context, job, signal);
+        await lookAtHostCpu(job);
+        job.facts.bootCpuMs = job.hostCpu.nowMs;
+      }
       job.facts.ready = true;
       delete job.facts.waking;
       await node.context.hypervisor.setFacts(job.resources.domain ?? missing(), job.facts);
@@ -111,6 +119,10 @@ async function begin(
       if (signal.aborted) {
         say(`the start was given up: ${messageOf(signal.reason)}`);
         throw error;
+      }
+      if (isNotCovered(error)) {
+        say(`sent back to the queue: ${reason}`);
+        return sendBack(node, scheduler, request, reason, signal);
       }
       if (isNotEnoughMemory(error) && (await endParked(node))) {
         say(`${reason}: parked machines give way`);
@@ -182,18 +194,39 @@ async function noMachine(
   reason: string,
   signal: AbortSignal,
 ): Promise<HookAnswer> {
+  // Memory that is lent is a machine's alone: outside of one nothing would hold the job to it.
+  if (isScavengeQueue(node.config, request.queue)) return sendBack(node, scheduler, request, reason, signal);
   switch (node.config.policy.on_unavailable) {
     case 'native':
       return { exitCode: 0 };
     case 'fail':
       return scheduler.fail(request, reason);
     case 'requeue':
+      noteSentBack(node, request, reason);
       return scheduler.refuse(
         request,
         reason,
         AbortSignal.any([signal, AbortSignal.timeout(REFUSE_TIMEOUT_MS)]),
       );
   }
+}
+
+/** A job whose slack is gone waits for the next, wherever that is. */
+function sendBack(
+  node: Node,
+  scheduler: Scheduler,
+  request: JobRequest,
+  reason: string,
+  signal: AbortSignal,
+): Promise<HookAnswer> {
+  noteSentBack(node, request, reason);
+  const bound = AbortSignal.any([signal, AbortSignal.timeout(REFUSE_TIMEOUT_MS)]);
+  return scheduler.sendBack(request, reason, bound);
+}
+
+/** For `caddis explain`. */
+function noteSentBack({ deeds }: Node, { key }: JobRequest, why: string): void {
+  deeds.note({ job: formatKey(key), what: 'sent back', why, numbers: {} });
 }
 
 /** Partitions that have no machines, and users who said --vm=off where they may. */
@@ -245,6 +278,9 @@ async function register(
       ...(saved?.bound ? { bound: saved.bound } : {}),
       startedAt: new Date().toISOString(),
       ranBeforeMs: generation?.manifest.totals.ranMs,
+      used: saved?.used,
+      bootCpuMs: saved?.bootCpuMs,
+      usedBefore: saved?.used,
       ready: false,
     },
     scheduler,

@@ -2,8 +2,9 @@ import { hostname } from 'node:os';
 
 import { formatKey } from '../../model/job.ts';
 import type { Share } from '../../model/node-report.ts';
-import type { JobTop, NodeTop, ShareTop, StallsTop } from '../../model/top.ts';
+import type { CostTop, JobTop, NodeTop, ShareTop, StallsTop } from '../../model/top.ts';
 import { clamp01, type Stalls } from '../../pressure/psi.ts';
+import { usageOf } from '../accounting/tally.ts';
 import type { Node } from '../node.ts';
 import type { JobView, NodeView } from '../pressure/view.ts';
 
@@ -31,12 +32,26 @@ export function top(node: Node, view: NodeView): NodeTop {
         }
       : null,
     jobs: view.jobs.map((job) => jobTop(job, node.config.vm.base_memory)),
+    cost: costTop(node, view),
+  };
+}
+
+function costTop(node: Node, { cost }: NodeView): CostTop {
+  const { user, system } = process.cpuUsage();
+  return {
+    daemon_cpu_seconds: rounded((user + system) / 1e6),
+    daemon_resident_bytes: process.memoryUsage.rss(),
+    samples: cost.samples,
+    sampling_seconds: rounded(cost.ms / 1000),
+    scheduler_calls: node.schedulerCalls.all(),
   };
 }
 
 function jobTop({ job, usage, guest, steps }: JobView, baseMemoryBytes: number): JobTop {
   const limit = job.sizes.memoryBytes ?? baseMemoryBytes;
   // A machine has a little more than its job asked for.
+  const said = job.report?.used;
+  const total = usageOf(job);
   const used = guest && Math.max(limit - guest.availableBytes, 0);
   return {
     job: formatKey(job.key),
@@ -53,6 +68,11 @@ function jobTop({ job, usage, guest, steps }: JobView, baseMemoryBytes: number):
     tasks_runnable: guest?.runnableTasks ?? null,
     stalls: stallsTop(usage?.stalls),
     oom_kills: guest?.oomKills ?? 0,
+    cpu_seconds: said ? rounded((total.userMs + total.systemMs) / 1000) : null,
+    host_cpu_seconds: rounded(total.hostCpuMs / 1000),
+    memory_available_bytes: guest?.availableBytes ?? null,
+    memory_held_peak_bytes: said?.heldPeakBytes ?? null,
+    memory_peak_bytes: said?.memoryPeakBytes ?? null,
     steps: steps.map((step) => ({
       session: step.session.toString(),
       cpu_seconds: Number(step.cpuMicroseconds) / 1e6,

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -21,6 +22,8 @@
 /* A turn of the loop at least this often: pressure, and a port whose SIGIO was missed. */
 #define TURN_MS 1000
 #define LOG_BURST 20
+/* What a step used is reported before its end is, but for steps that end in quick succession. */
+#define END_REPORT_MS 100
 
 #define GUEST_OPENED (1ull << 63)
 
@@ -129,11 +132,22 @@ int agent_init(struct agent *a, int guest)
 
 static void reap(struct agent *a)
 {
-	int status;
+	int status, ended = 0;
+	struct rusage usage;
 	pid_t pid;
 
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
-		processes_child(a->processes, pid, status);
+	while ((pid = wait4(-1, &status, WNOHANG, &usage)) > 0) {
+		if (!processes_child(a->processes, pid, status))
+			continue;
+		ended = 1;
+		/* In KiB, of the largest of it and all that it has waited for: a peak between two samples. */
+		if ((uint64_t)usage.ru_maxrss * 1024 > a->held_peak_bytes)
+			a->held_peak_bytes = (uint64_t)usage.ru_maxrss * 1024;
+	}
+	if (!ended)
+		return;
+	a->pressure_at_ms = a->pressure_ms + END_REPORT_MS;
+	machine_say(a);
 }
 
 static void on_signals(struct agent *a)

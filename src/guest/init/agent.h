@@ -29,7 +29,8 @@ struct agent {
 	struct pause pause;
 	uint64_t pong; /* offset of the last PING */
 	int pong_wanted;
-	int64_t pressure_at_ms;
+	int64_t pressure_at_ms, pressure_ms; /* due; last */
+	uint64_t held_peak_bytes; /* of all sessions, as sampled, or of one process, as the kernel says: what is more */
 	uint64_t oom_kills;
 	int leaving;
 };

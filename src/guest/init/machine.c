@@ -109,12 +109,13 @@ static void say_pressure(struct agent *a)
 	if (now < a->pressure_at_ms)
 		return;
 	a->pressure_at_ms = now + PRESSURE_EVERY_MS;
+	a->pressure_ms = now;
 	/* Nothing of a frozen job stalls: what the averages still say was before. */
 	if (a->guest && !a->freezer.reasons)
 		thrash_end(SESSIONS_GROUP);
 	if (!a->link.up)
 		return;
-	pressure_document(&w, a->processes, a->oom_kills, a->freezer.reasons);
+	pressure_document(&w, a->processes, a->oom_kills, a->freezer.reasons, &a->held_peak_bytes);
 	f.length = (uint32_t)w.length;
 	/* Thousands of sessions would not fit one frame: then this second has no report. No room: the next second brings a fresher one. */
 	if (w.length <= FRAME_PAYLOAD_MAX && !w.failed)

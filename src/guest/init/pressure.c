@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "boot.h"
 #include "file.h"
 #include "scope.h"
 
@@ -53,7 +54,29 @@ static void put_session(void *user, uint64_t session, pid_t pid)
 	tlv_put(user, T_SESSION_STAT, b, sizeof b);
 }
 
-void pressure_document(struct tlv_writer *w, struct processes *p, uint64_t oom_kills, unsigned frozen)
+/* What the group of all sessions counted since the machine was made: groups of sessions that are gone stay in its sums. */
+static void put_job(struct tlv_writer *w, uint64_t *held_peak)
+{
+	struct scope s = { .path = SESSIONS_GROUP };
+	struct scope_usage u;
+	uint8_t b[48];
+
+	scope_usage(&s, &u);
+	if (u.held_bytes > *held_peak)
+		*held_peak = u.held_bytes;
+	/* A single process's resident peak counts pages of files, which the job need not hold. */
+	if (u.memory_peak_bytes && u.memory_peak_bytes < *held_peak)
+		*held_peak = u.memory_peak_bytes;
+	put64(b, u.user_usec);
+	put64(b + 8, u.system_usec);
+	put64(b + 16, u.memory_bytes);
+	put64(b + 24, u.memory_peak_bytes);
+	put64(b + 32, u.held_bytes);
+	put64(b + 40, *held_peak);
+	tlv_put(w, T_JOB_STAT, b, sizeof b);
+}
+
+void pressure_document(struct tlv_writer *w, struct processes *p, uint64_t oom_kills, unsigned frozen, uint64_t *held_peak)
 {
 	char text[128];
 
@@ -68,5 +91,6 @@ void pressure_document(struct tlv_writer *w, struct processes *p, uint64_t oom_k
 	tlv_put_u64(w, T_OOM_KILLS, oom_kills);
 	if (frozen)
 		tlv_put_u64(w, T_FROZEN, frozen);
+	put_job(w, held_peak);
 	processes_each(p, put_session, w);
 }

@@ -87,6 +87,20 @@ export interface GuestPressure {
     readonly memoryBytes: bigint;
     readonly memoryPeakBytes: bigint;
   }[];
+  /** All steps together, also those that have ended; undefined: an agent that does not tell. */
+  readonly job: GuestJobUsage | undefined;
+}
+
+/** Since the machine was made, on whatever node. */
+export interface GuestJobUsage {
+  readonly userMicroseconds: number;
+  readonly systemMicroseconds: number;
+  /** Page cache and all. */
+  readonly memoryBytes: number;
+  readonly memoryPeakBytes: number;
+  /** Without what the kernel would give back. */
+  readonly heldBytes: number;
+  readonly heldPeakBytes: number;
 }
 
 const MAX_TEXT_BYTES = 4096;
@@ -158,11 +172,13 @@ export function parsePressure(document: Buffer): GuestPressure {
   let loadAverage: string | undefined;
   let oomKills = 0;
   let frozen = 0;
+  let job: GuestJobUsage | undefined;
   let entries = 0;
   for (const { tag, value } of readTlv(document)) {
     count(++entries);
     if (tag === Tag.MemAvailable) memAvailableBytes = readNumber(value, 'MEM_AVAILABLE');
     else if (tag === Tag.MemTotal) memTotalBytes = readNumber(value, 'MEM_TOTAL');
+    else if (tag === Tag.JobStat) job = readJobUsage(value);
     else if (tag === Tag.Psi) psi.push(readText(value, 'PSI', 256));
     else if (tag === Tag.LoadAvg) loadAverage = readText(value, 'LOADAVG', 256).trim();
     else if (tag === Tag.OomKills) oomKills = readNumber(value, 'OOM_KILLS');
@@ -178,9 +194,19 @@ export function parsePressure(document: Buffer): GuestPressure {
     }
   }
   return {
-    ...{ memAvailableBytes, memTotalBytes, psi, loadAverage, oomKills, sessions },
+    ...{ memAvailableBytes, memTotalBytes, psi, loadAverage, oomKills, sessions, job },
     frozen: { byLease: (frozen & 1) !== 0, byPause: (frozen & 2) !== 0 },
   };
+}
+
+function readJobUsage(value: Buffer): GuestJobUsage {
+  const [userMicroseconds, systemMicroseconds, memoryBytes, memoryPeakBytes, heldBytes, heldPeakBytes] =
+    readU64s(value, 6, 'JOB_STAT').map((number) => {
+      if (number > BigInt(Number.MAX_SAFE_INTEGER))
+        throw new ProtocolError(`JOB_STAT: ${number} is too large`);
+      return Number(number);
+    }) as [number, number, number, number, number, number];
+  return { userMicroseconds, systemMicroseconds, memoryBytes, memoryPeakBytes, heldBytes, heldPeakBytes };
 }
 
 function count(entries: number): void {

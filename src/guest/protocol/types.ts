@@ -109,6 +109,7 @@ export const Tag = {
   SessionStat: 66,
   OomKills: 67,
   Frozen: 68,
+  JobStat: 69,
 } as const;
 
 /** The peer sent something that docs/protocol.md does not allow. The message says what was expected and what came. */

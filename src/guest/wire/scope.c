@@ -109,17 +109,25 @@ static uint64_t field(const char *text, const char *name)
 
 void scope_usage(const struct scope *s, struct scope_usage *usage)
 {
-	char text[1024];
+	char text[4096];
 
 	*usage = (struct scope_usage){ 0 };
 	if (!s->path[0])
 		return;
-	if (!read_file(s, "cpu.stat", text, sizeof text))
+	if (!read_file(s, "cpu.stat", text, sizeof text)) {
 		usage->cpu_usec = field(text, "usage_usec");
+		usage->user_usec = field(text, "user_usec");
+		usage->system_usec = field(text, "system_usec");
+	}
 	if (!read_file(s, "memory.current", text, sizeof text))
 		usage->memory_bytes = strtoull(text, NULL, 10);
 	if (!read_file(s, "memory.peak", text, sizeof text))
 		usage->memory_peak_bytes = strtoull(text, NULL, 10);
+	if (!read_file(s, "memory.stat", text, sizeof text)) {
+		uint64_t kernel = field(text, "kernel"), reclaimable = field(text, "slab_reclaimable");
+
+		usage->held_bytes = field(text, "anon") + field(text, "shmem") + (kernel > reclaimable ? kernel - reclaimable : 0);
+	}
 	if (!read_file(s, "memory.events", text, sizeof text))
 		usage->oom_kills = field(text, "oom_kill");
 }

@@ -11,7 +11,10 @@ struct scope {
 };
 
 struct scope_usage {
-	uint64_t cpu_usec, memory_bytes, memory_peak_bytes, oom_kills;
+	uint64_t cpu_usec, user_usec, system_usec;
+	/* Page cache and all; without what the kernel would give back (caches). */
+	uint64_t memory_bytes, memory_peak_bytes, held_bytes;
+	uint64_t oom_kills;
 };
 
 /* Makes the cgroup `root`/s<session>; on failure (or root NULL) the scope is the process group. */

@@ -6,6 +6,9 @@ import { parseQstatJob } from './qstat.ts';
 
 /** Complexes that ask for memory per slot, the strongest first; as in hooks/gridengine/jsv/decide.ts. */
 const MEMORY_COMPLEXES = ['vm_mem', 'h_vmem', 'mem_free', 'virtual_free'];
+/** What a job that is lent its memory asks for, all of it together. */
+const SLACK_COMPLEX = 'vm_mem_slack';
+const LENT_COMPLEX = 'scavenge';
 const SCRATCH_COMPLEX = 'vm_tmp';
 
 /** Asks the qmaster for what the prolog's environment did not say; at most one query, after up to `jitterMs`. */
@@ -18,9 +21,12 @@ export async function complete(
   await sleep(Math.random() * jitterMs, undefined, { signal });
   const job = parseQstatJob(await run(['qstat', '-xml', '-j', request.key.jobId], signal), request.key.jobId);
   if (!job) return request;
-  const name = MEMORY_COMPLEXES.find((complex) => (job.hard.get(complex)?.value ?? 0) > 0);
+  const isLent = job.hard.has(LENT_COMPLEX);
+  const name = (isLent ? [SLACK_COMPLEX] : MEMORY_COMPLEXES).find(
+    (complex) => (job.hard.get(complex)?.value ?? 0) > 0,
+  );
   const memory = name === undefined ? undefined : job.hard.get(name);
-  const slots = request.cpus ?? 1;
+  const slots = isLent ? 1 : (request.cpus ?? 1);
   const scratch = job.hard.get(SCRATCH_COMPLEX)?.value;
   return {
     ...request,

@@ -5,10 +5,11 @@ import type { JobKey, JobRequest } from '../../model/job.ts';
 import { writeRefusal } from '../refusal.ts';
 import { BadHookCall, type HookAnswer, type Scheduler } from '../scheduler.ts';
 import { createFindAccount, type FindAccount } from './accounts.ts';
+import { askMemory } from './ask-memory.ts';
 import { BackOff } from './back-off.ts';
 import { createRunCommand, type RunCommand } from './commands.ts';
 import { complete } from './complete.ts';
-import { setNodeHealth } from './node-health.ts';
+import { complexText, setNodeHealth } from './node-health.ts';
 import { gridEnginePlacement } from './placement.ts';
 import { createPublish } from './publish.ts';
 import { parseQstatHosts, parseQstatJob, parseQstatList } from './qstat.ts';
@@ -17,6 +18,7 @@ import { readProlog } from './read-prolog.ts';
 import { readStep } from './read-step.ts';
 import { GRIDENGINE_COMMANDS, gridEngineRelayRule } from './relay.ts';
 import { askLimit } from './time-limit.ts';
+import { writeUsage } from './write-usage.ts';
 
 export interface GridEngineOptions {
   /** Directory of qstat, qconf, qmod. */
@@ -34,6 +36,8 @@ export interface GridEngineOptions {
   /** First wait of a task that is refused (default 2 s). */
   readonly firstBackOffMs?: number;
   readonly run?: RunCommand;
+  /** Told of each command that is run. */
+  readonly called?: (program: string) => void;
   readonly findAccount?: FindAccount;
 }
 
@@ -45,7 +49,11 @@ const EXIT_JOB_ERROR = 100;
 /** Grid Engine behind the Scheduler interface. */
 export function createGridEngine(options: GridEngineOptions): Scheduler {
   const host = options.host ?? (hostname().split('.')[0] as string);
-  const run = options.run ?? createRunCommand(options.binDir, options.environment);
+  const command = options.run ?? createRunCommand(options.binDir, options.environment);
+  const run: RunCommand = (argv, signal) => {
+    options.called?.(argv[0] as string);
+    return command(argv, signal);
+  };
   const findAccount = options.findAccount ?? createFindAccount();
   const trustJsv = options.trustJsv ?? true;
   const runDir = options.runDir ?? '/run/caddis';
@@ -73,6 +81,12 @@ export function createGridEngine(options: GridEngineOptions): Scheduler {
       await backOff.wait(request.key, signal);
       return { exitCode: EXIT_RESCHEDULE };
     },
+    async sendBack(request, reason, signal) {
+      if (!request.requeueable) return fail(request, reason);
+      await noteReason(request.key, reason, run, signal);
+      await backOff.wait(request.key, signal);
+      return { exitCode: EXIT_RESCHEDULE };
+    },
     // Eqw: its user sees the reason in the output file, changes the request, and clears the error (qmod -cj).
     hold: async (_request, reason) => ({ exitCode: EXIT_JOB_ERROR, stderr: `caddis: ${reason}\n` }),
     fail,
@@ -84,6 +98,10 @@ export function createGridEngine(options: GridEngineOptions): Scheduler {
         () => 'failing' as const,
       );
     },
+    writeUsage: (key, run) => writeUsage(join(options.spoolDir, host), key, run),
+    askMemory,
+    // What its parallel environment is called, the job's user knows.
+    askCpus: (cpus) => (cpus > 1 ? `-pe ... ${cpus}` : '(without -pe)'),
     async isRunning(key, signal) {
       try {
         const xml = await run(['qstat', '-xml', '-j', key.jobId], signal);
@@ -115,6 +133,11 @@ export function createGridEngine(options: GridEngineOptions): Scheduler {
       return suspended.has(taskName(key)) ? 'suspended' : 'deliver';
     },
     beginAgain: async () => undefined,
+    priority: ({ jobId }, signal) =>
+      run(['qstat', '-xml', '-j', jobId], signal).then(
+        (xml) => parseQstatJob(xml, jobId)?.priority,
+        () => undefined,
+      ),
     async isWanted(key, signal) {
       try {
         return parseQstatJob(await run(['qstat', '-xml', '-j', key.jobId], signal), key.jobId) !== undefined;
@@ -125,6 +148,13 @@ export function createGridEngine(options: GridEngineOptions): Scheduler {
     setNodeHealth: (health, signal) => setNodeHealth(host, health, run, signal),
     publish: createPublish(runDir),
   };
+}
+
+/** In the job's context (`qstat -j`), which its user reads while it waits. Without an answer it goes back without a word. */
+async function noteReason(key: JobKey, reason: string, run: RunCommand, signal: AbortSignal): Promise<void> {
+  await run(['qalter', '-ac', `caddis=${complexText(`sent back: ${reason}`)}`, key.jobId], signal).catch(
+    () => undefined,
+  );
 }
 
 function taskName(key: JobKey): string {

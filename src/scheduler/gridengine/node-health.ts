@@ -29,6 +29,6 @@ export async function setNodeHealth(
 }
 
 /** A STRING complex value: no spaces, commas or equal signs (complex(5)); bounded. */
-function complexText(text: string): string {
+export function complexText(text: string): string {
   return text.replace(/[^A-Za-z0-9._:/+-]+/g, '_').slice(0, 200);
 }

@@ -1,5 +1,4 @@
-import { readFileSync } from 'node:fs';
-import { rename, writeFile } from 'node:fs/promises';
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import type { NodeReport } from '../../model/node-report.ts';
@@ -34,7 +33,8 @@ export function createPublish(runDir: string): (report: NodeReport) => Promise<v
   const path = join(runDir, LOAD_FILE);
   return async (report) => {
     const monotonicMs = process.hrtime.bigint() / 1_000_000n;
-    await writeFile(`${path}.new`, loadText(report, { bootId, monotonicMs }), { mode: 0o644 });
-    await rename(`${path}.new`, path);
+    // In place: /run is memory, and a turn of a thread costs more than the writing.
+    writeFileSync(`${path}.new`, loadText(report, { bootId, monotonicMs }), { mode: 0o644 });
+    renameSync(`${path}.new`, path);
   };
 }

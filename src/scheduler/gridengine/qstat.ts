@@ -12,6 +12,8 @@ export interface QstatJob {
   /** Hard `-q` requests. */
   readonly queues: readonly string[];
   readonly isArray: boolean;
+  /** As its user and admins set it (qsub -p), 0 to 2048; 1024 is ordinary. */
+  readonly priority: number | undefined;
 }
 
 /** JAT_status bits (sge_jobL.h): 0x80 running, 0x40 transferring. Waiting tasks have neither. */
@@ -43,6 +45,7 @@ const orEmpty = <T extends z.ZodType>(schema: T) =>
   z.union([z.literal('').transform(() => undefined), schema]).optional();
 const job = z.object({
   JB_job_number: z.string(),
+  JB_priority: z.coerce.number().optional(),
   JB_hard_resource_list: orEmpty(
     z.object({ qstat_l_requests: z.array(request).default([]), element: z.array(request).default([]) }),
   ),
@@ -93,6 +96,7 @@ export function parseQstatJob(xml: string, jobId: string): QstatJob | undefined 
       ]),
     ),
     queues: found.JB_hard_queue_list?.destin_ident_list.map(({ QR_name }) => QR_name) ?? [],
+    priority: found.JB_priority,
     isArray: found.JB_ja_structure?.task_id_range.some(({ RN_min, RN_max }) => RN_min !== RN_max) ?? false,
     activeTasks: new Set(
       [...(tasks?.ulong_sublist ?? []), ...(tasks?.element ?? []), ...(tasks?.ja_task ?? [])]

@@ -35,6 +35,7 @@ export function readProlog(
     devices: trustJsv ? devicesOf(env.CADDIS_DEVICES) : undefined,
     hosts: positive(env.NHOSTS) ?? 1,
     requeueable: !config.interactive,
+    cpuLimits: config.cpuLimits,
     jobName: env.JOB_NAME ?? '',
     workDir: env.SGE_CWD_PATH ?? call.cwd,
   };

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 
 import { messageOf } from '../../model/errors.ts';
 import { BadHookCall } from '../scheduler.ts';
+import { seconds } from './time-limit.ts';
 
 /** What `active_jobs/<job>.<task>/config` says that the environment does not (it is written by sge_execd, before the prolog). */
 export interface SpoolConfig {
@@ -12,6 +13,8 @@ export interface SpoolConfig {
   readonly shellStartMode: string;
   /** Slots of this job on this host; undefined in configs that do not tell. */
   readonly hostSlots: number | undefined;
+  /** Of the job's own request and its queue the lesser, for all its slots on this host; in milliseconds. */
+  readonly cpuLimits: { readonly softMs: number | undefined; readonly hardMs: number | undefined };
   readonly owner: string;
   /** True for qrsh, qlogin, qsh: a person or a command waits at the other end. */
   readonly interactive: boolean;
@@ -40,8 +43,18 @@ export function parseSpoolConfig(text: string): SpoolConfig {
     noShell: values.get('no_shell') === '1',
     shellStartMode: values.get('shell_start_mode') ?? 'posix_compliant',
     hostSlots: Number.isInteger(slots) && slots > 0 ? slots : undefined,
+    cpuLimits: { softMs: cpuLimitMs(values, 's_cpu'), hardMs: cpuLimitMs(values, 'h_cpu') },
     owner: values.get('job_owner') ?? '',
     interactive:
       values.has('qrsh_control_port') || /^(QRSH|QLOGIN|INTERACTIVE)$/.test(values.get('script_file') ?? ''),
   };
+}
+
+/** sge_shepherd multiplies it by the slots unless the complex is a consumable of the whole job (setrlimits.c). */
+function cpuLimitMs(values: ReadonlyMap<string, string>, name: string): number | undefined {
+  const limit = seconds(values.get(name) ?? '');
+  if (limit === undefined) return undefined;
+  const slots = Number(values.get('host_slots'));
+  const times = values.get(`${name}_is_consumable_job`) === '1' || !(slots > 1) ? 1 : slots;
+  return limit * 1000 * times;
 }

@@ -34,7 +34,7 @@ export function queueLimits(text: string, host: string): number[] {
 }
 
 /** `90`, `0:1:30`; undefined for INFINITY and 0, which is none. */
-function seconds(text: string): number | undefined {
+export function seconds(text: string): number | undefined {
   if (!/^\d*(:\d*){0,2}$/.test(text)) return undefined;
   const sum = text.split(':').reduce((total, part) => total * 60 + Number(part), 0);
   return sum > 0 ? sum : undefined;

@@ -13,13 +13,13 @@ const LOOK_AFTER_MS = [700, 1_500, 3_000, 6_000];
  */
 export async function beginAgain(
   key: JobKey,
-  node: string,
+  here: readonly string[],
   signal: AbortSignal,
   run: RunCommand,
 ): Promise<void> {
   for (const afterMs of LOOK_AFTER_MS) {
     await delay(afterMs, undefined, { signal });
-    const record = await askJob(key, node, signal, run);
+    const record = await askJob(key, here, signal, run);
     if (record?.state === 'COMPLETING') continue;
     if (record?.state !== 'PENDING' || record.reason !== 'BeginTime') return;
     await run(['scontrol', 'update', `jobid=${record.taskName}`, 'StartTime=now'], signal);

@@ -8,10 +8,15 @@ import { askJob } from './complete.ts';
 export async function hold(
   request: JobRequest,
   reason: string,
-  { runDir, node, run, signal }: { runDir: string; node: string; run: RunCommand; signal: AbortSignal },
+  {
+    runDir,
+    here,
+    run,
+    signal,
+  }: { runDir: string; here: readonly string[]; run: RunCommand; signal: AbortSignal },
 ): Promise<HookAnswer> {
   await writeRefusal(runDir, request.key, reason);
-  const record = await askJob(request.key, node, signal, run);
+  const record = await askJob(request.key, here, signal, run);
   if (!record) return { exitCode: 0 };
   await run(['scontrol', 'update', `jobid=${record.taskName}`, `Comment=caddis: ${reason}`], signal);
   await run(['scontrol', 'requeuehold', record.taskName], signal);

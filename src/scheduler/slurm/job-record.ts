@@ -9,6 +9,7 @@ export interface JobRecord {
   readonly reason: string;
   readonly restarts: number;
   readonly requeueable: boolean;
+  readonly priority: number | undefined;
   /** Of this run, in milliseconds; undefined: none. What it was suspended does not count as run. */
   readonly limitMs: number | undefined;
   readonly ranMs: number | undefined;
@@ -25,6 +26,10 @@ export interface JobRecord {
   readonly memorySource: string | undefined;
   readonly cpus: number | undefined;
   readonly scratchBytes: number | undefined;
+  /** What it was lent on each node: MiB of our GRES, which job_submit.lua asks for in the place of memory. */
+  readonly slackBytes: number | undefined;
+  /** Empty: there is none. Undefined: it cannot be told from somebody else's words that look like it. */
+  readonly adminComment: string | undefined;
   /** Who, where, and with which GPUs: as its prolog is told. Undefined when it cannot be read for certain. */
   readonly start:
     | {
@@ -40,11 +45,11 @@ export interface JobRecord {
 }
 
 /**
- * Finds the job with this raw id: asked for the id of an array, scontrol prints every task of it. Undefined if it is not there.
+ * Finds the job with this raw id (`here`: the names of this host as a node): asked for the id of an array, scontrol prints every task of it. Undefined if it is not there.
  * Name, comment, command and directories are the user's own text and may look like any field: what names another job is read only where slurmctld puts it, and a
  * field that stands there twice counts as not said, so that nobody can speak for a job that is not theirs.
  */
-export function parseJobRecord(text: string, jobId: string, node: string): JobRecord | undefined {
+export function parseJobRecord(text: string, jobId: string, here: readonly string[]): JobRecord | undefined {
   const lines = text.split('\n').filter((one) => new RegExp(`^JobId=${jobId}(\\s|$)`).test(one));
   const [line] = lines;
   if (line === undefined || lines.length > 1) return undefined;
@@ -57,6 +62,7 @@ export function parseJobRecord(text: string, jobId: string, node: string): JobRe
     reason: field('Reason') ?? '',
     restarts: Number(field('Restarts') ?? 0),
     requeueable: field('Requeue') === '1' && field('BatchFlag') === '1',
+    priority: positive(Number(field('Priority') ?? 0)),
     limitMs: duration(field('TimeLimit')),
     ranMs: duration(field('RunTime')),
     preempted: !['None', undefined].includes(field('PreemptTime')),
@@ -65,9 +71,11 @@ export function parseJobRecord(text: string, jobId: string, node: string): JobRe
     jobName: onlyOne(line, /\sJobName=(.*?) UserId=/g) ?? '',
     nodes: expandHostlist(field('NodeList') ?? '') ?? [],
     requiredNodes: (field('ReqNodeList') ?? '').replace('(null)', ''),
-    ...nodeShare(field, node),
+    ...nodeShare(field, here),
     memorySource: memorySource(field),
     scratchBytes: positive(scaled(field('MinTmpDiskNode'))),
+    slackBytes: slackOf(field('TresPerNode')),
+    adminComment: line.includes(' AdminComment=') ? adminCommentOf(line) : '',
     start: startOf(line, field),
   };
 }
@@ -96,13 +104,29 @@ function onlyOne(line: string, pattern: RegExp): string | undefined {
  */
 function nodeShare(
   field: (name: string) => string | undefined,
-  node: string,
+  here: readonly string[],
 ): Pick<JobRecord, 'memoryBytes' | 'cpus'> {
   const nodes = expandHostlist(field('NodeList') ?? '') ?? [];
-  if (!nodes.includes(node)) return { memoryBytes: undefined, cpus: undefined };
+  if (!isOnOneOf(nodes, here)) return { memoryBytes: undefined, cpus: undefined };
   if (nodes.length > 1) return { memoryBytes: positive(scaled(field('MinMemoryNode'))), cpus: undefined };
   const memory = /(?:^|,)mem=([^,]+)/.exec(field('TRES') ?? '')?.[1];
   return { memoryBytes: positive(scaled(memory)), cpus: positive(Number(field('NumCPUs') ?? 0)) };
+}
+
+/** Whether one of these nodes is this host. */
+export function isOnOneOf(nodes: readonly string[], here: readonly string[]): boolean {
+  return here.some((name) => nodes.includes(name));
+}
+
+function adminCommentOf(line: string): string | undefined {
+  const next = 'SystemComment|StdErr|StdIn|Power|Licenses';
+  return onlyOne(line, new RegExp(`\\sAdminComment=(.*?)\\s+(?=(?:${next})=)`, 'g'))?.trim();
+}
+
+/** `gres:gpu:1,gres:slackmem:300`. */
+function slackOf(tresPerNode: string | undefined): number | undefined {
+  const mib = /(?:^|,)gres:slackmem:(\d{1,9})(?:,|$)/.exec(tresPerNode ?? '')?.[1];
+  return positive(Number(mib ?? 0) * 1024 ** 2);
 }
 
 /** slurmctld keeps which of the two was asked for; a partition's default counts as asked. */

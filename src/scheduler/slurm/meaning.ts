@@ -20,13 +20,13 @@ const ASK_AGAIN_MS = [150, 400];
 export async function meaning(
   request: JobRequest,
   number: number,
-  node: string,
+  here: readonly string[],
   signal: AbortSignal,
   run: RunCommand,
 ): Promise<Verdict> {
   for (const afterMs of [0, ...(number === SIGTSTP ? ASK_AGAIN_MS : [])]) {
     await delay(afterMs, undefined, { signal });
-    const record = await askJob(request.key, node, signal, run);
+    const record = await askJob(request.key, here, signal, run);
     if (record && record.restarts > request.restartCount) return 'requeued';
     if (record?.state === 'SUSPENDED') return 'suspended';
     if (record?.preempted && record.requeueable) {

@@ -1,7 +1,15 @@
 /** Our GRES in slurm.conf and gres.conf: a count of MiB. */
 const SLACK_GRES = 'slackmem';
 
-/** What `scontrol -o show node` says of a node's GRES and comment. */
+/** Longer than what a site has there: sinfo cuts at a width. */
+const WIDTH = 4_096;
+
+/** Asks for one node's GRES and comment. `scontrol show node` would have slurmctld send every node of the cluster, and leave the others out itself (sdiag: REQUEST_NODE_INFO). */
+export function askNodeGres(node: string): string[] {
+  return ['sinfo', '-h', '-N', '-n', node, '-O', `Gres:${WIDTH},Comment:${WIDTH}`];
+}
+
+/** What sinfo says of a node's GRES and comment. */
 export interface NodeGres {
   /** All but ours, as an update must list them: `gpu:a100:4`. */
   readonly others: readonly string[];
@@ -26,15 +34,20 @@ export function knowsSlack(config: string): boolean {
   return types.split(',').includes(SLACK_GRES);
 }
 
-export function parseNodeGres(line: string): NodeGres {
-  const text = /\sGres=(\S+)/.exec(line)?.[1] ?? '(null)';
+/** The answer to `askNodeGres`: a line for each partition of the node, all the same. */
+export function parseNodeGres(answer: string): NodeGres {
+  const [line = ''] = answer.split('\n');
+  const known = (text: string) => (text.trim() === '(null)' ? '' : text.trim());
   // `gpu:4(S:0-1,3)`: the sockets are Slurm's own finding.
-  const entries = text === '(null)' ? [] : text.replace(/\([^)]*\)/g, '').split(',');
+  const entries = known(line.slice(0, WIDTH))
+    .replace(/\([^)]*\)/g, '')
+    .split(',')
+    .filter((entry) => entry !== '');
   const ours = entries.find((entry) => entry === SLACK_GRES || entry.startsWith(`${SLACK_GRES}:`));
   return {
     others: entries.filter((entry) => entry !== ours),
     slackMib: ours === undefined ? 0 : countOf(ours),
-    comment: /\sComment=(.*?)(?=\s(?:Extra|Reason|ResvName)=|\s*$)/.exec(line)?.[1] ?? '',
+    comment: known(line.slice(WIDTH)),
   };
 }
 

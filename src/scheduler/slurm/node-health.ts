@@ -8,10 +8,23 @@ const OURS = 'caddis:';
 const REASON_MAX = 200;
 
 /**
+ * The same for each of this host's nodes. One that slurmctld does not know keeps none of the others from being told. Throws SchedulerUnavailable or SlurmRefused.
+ */
+export async function setNodeHealth(
+  here: readonly string[],
+  health: Health,
+  run: RunCommand,
+  signal: AbortSignal,
+): Promise<void> {
+  const told = await Promise.allSettled(here.map((node) => setHealthOf(node, health, run, signal)));
+  for (const one of told) if (one.status === 'rejected') throw one.reason;
+}
+
+/**
  * Drains this node with our reason, or resumes it if the drain is ours. A node that someone else has drained or downed stays as it is. Idempotent.
  * Throws SchedulerUnavailable or SlurmRefused.
  */
-export async function setNodeHealth(
+async function setHealthOf(
   node: string,
   health: Health,
   run: RunCommand,

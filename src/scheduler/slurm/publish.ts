@@ -1,6 +1,6 @@
 import type { NodeReport } from '../../model/node-report.ts';
 import type { RunCommand } from './commands.ts';
-import { commentWith, gresList, knowsSlack, type NodeGres, parseNodeGres } from './node-gres.ts';
+import { askNodeGres, commentWith, gresList, knowsSlack, type NodeGres, parseNodeGres } from './node-gres.ts';
 import { type Announced, type Announcement, announcement, decide } from './slack-policy.ts';
 
 /** After whatever was tried, at least this share of the interval passes before slurmctld hears of us again. */
@@ -17,6 +17,7 @@ export class SlackPublisher {
   readonly #intervalMs: number;
   #last: Announced | undefined;
   #isKnown = false;
+  #isDoubted = false;
   #notBeforeMs: number;
   /** Why slurmctld does not know; thrown until it does. */
   #trouble: unknown;
@@ -28,6 +29,11 @@ export class SlackPublisher {
     this.#notBeforeMs = performance.now() + Math.random() * JITTER_SHARE * intervalMs;
   }
 
+  /** A job came that is not covered: what slurmctld counts is told anew at the next turn, however small the difference. */
+  doubt(): void {
+    this.#isDoubted = true;
+  }
+
   /** Takes a report; most of them make no difference. Rejects with SchedulerUnavailable or SlurmRefused, also between attempts. */
   async publish(report: NodeReport, signal: AbortSignal): Promise<void> {
     const nowMs = performance.now();
@@ -37,7 +43,7 @@ export class SlackPublisher {
     }
     const wanted = announcement(report, this.#last?.state);
     const what = decide(nowMs, this.#last, wanted, this.#intervalMs);
-    if (what === 'nothing') return;
+    if (what === 'nothing' && !this.#isDoubted) return;
     this.#notBeforeMs = nowMs + RETRY_SHARE * this.#intervalMs;
     try {
       await this.#bring(wanted, nowMs, signal);
@@ -55,13 +61,16 @@ export class SlackPublisher {
       this.#notBeforeMs = nowMs + ABSENT_INTERVALS * this.#intervalMs;
       return;
     }
-    const known = parseNodeGres(await this.#run(['scontrol', '-o', 'show', 'node', this.#node], signal));
+    const known = parseNodeGres(await this.#run(askNodeGres(this.#node), signal));
     const last = this.#last;
-    const holds =
-      last?.slackMib === known.slackMib && decide(nowMs, last, wanted, this.#intervalMs) !== 'update';
+    const holds = this.#isDoubted
+      ? known.slackMib === wanted.slackMib
+      : last?.slackMib === known.slackMib && decide(nowMs, last, wanted, this.#intervalMs) !== 'update';
     if (!holds) await this.#run(updateCommand(this.#node, known, wanted), signal);
     // A check must not look like an update: the next one would wait for it.
-    this.#last = holds ? { ...last, checkedAtMs: nowMs } : { ...wanted, atMs: nowMs, checkedAtMs: nowMs };
+    this.#isDoubted = false;
+    this.#last =
+      holds && last ? { ...last, checkedAtMs: nowMs } : { ...wanted, atMs: nowMs, checkedAtMs: nowMs };
   }
 }
 

@@ -9,11 +9,16 @@ import { requeue } from './requeue.ts';
 export async function refuse(
   request: JobRequest,
   reason: string,
-  { runDir, node, run, signal }: { runDir: string; node: string; run: RunCommand; signal: AbortSignal },
+  {
+    runDir,
+    here,
+    run,
+    signal,
+  }: { runDir: string; here: readonly string[]; run: RunCommand; signal: AbortSignal },
 ): Promise<HookAnswer> {
   await writeRefusal(runDir, request.key, reason);
   try {
-    await requeue(request.key, node, signal, run);
+    await requeue(request.key, here, signal, run);
     return { exitCode: 0 };
   } catch (error) {
     return { exitCode: 0, stderr: `caddis: not requeued: ${messageOf(error)}\n` };

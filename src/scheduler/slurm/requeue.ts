@@ -9,11 +9,11 @@ import { askJob } from './complete.ts';
  */
 export async function requeue(
   key: JobKey,
-  node: string,
+  here: readonly string[],
   signal: AbortSignal,
   run: RunCommand,
 ): Promise<boolean> {
-  const record = await askJob(key, node, signal, run);
+  const record = await askJob(key, here, signal, run);
   if (!record) return false;
   try {
     await run(['scontrol', 'requeue', record.taskName], signal);

@@ -25,7 +25,7 @@ const DEAD_BAND_SHARE = 0.1;
 /** Slack that is gone is taken back sooner than slack that is new is offered. */
 const SOONER = 6;
 /** `scontrol reconfigure` sets the count to what gres.conf says, and tells no node. */
-const CHECK_INTERVALS = 2;
+export const CHECK_INTERVALS = 5;
 /** Pressure from which a node is busy or pressed, and below which it is no more. */
 const LEVELS = { pressed: { from: 0.8, until: 0.6 }, busy: { from: 0.5, until: 0.3 } } as const;
 

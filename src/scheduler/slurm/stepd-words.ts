@@ -15,26 +15,27 @@ const GLIBC_WORDS: Readonly<Record<string, string>> = {
 export class StepdWords {
   readonly #node: string;
   readonly #run: RunCommand;
-  #name: string | undefined;
+  #isMultiple: boolean | undefined;
 
   constructor(node: string, run: RunCommand) {
     this.#node = node;
     this.#run = run;
   }
 
-  /** `slurmstepd: error: `; a Slurm built with MULTIPLE_SLURMD (as Debian's) says which node, too. */
-  get errorPrefix(): string {
-    return `${this.#name ?? 'slurmstepd'}: error: `;
+  /** `slurmstepd: error: `; a Slurm built with MULTIPLE_SLURMD (as Debian's) says which node, too: `node`, where it is not the host's own. */
+  errorPrefix(node = this.#node): string {
+    const name = this.#isMultiple ? `slurmstepd-${node}` : 'slurmstepd';
+    return `${name}: error: `;
   }
 
   /** Asks once how this Slurm was built; while there is no answer the prefix is the common one, and the next job asks again. */
   async learn(): Promise<void> {
-    if (this.#name !== undefined) return;
+    if (this.#isMultiple !== undefined) return;
     const text = await this.#run(['scontrol', 'show', 'config'], AbortSignal.timeout(ASK_TIMEOUT_MS)).catch(
       () => '',
     );
     if (text === '') return;
-    this.#name = /^MULTIPLE_SLURMD\s*=\s*Yes/im.test(text) ? `slurmstepd-${this.#node}` : 'slurmstepd';
+    this.#isMultiple = /^MULTIPLE_SLURMD\s*=\s*Yes/im.test(text);
   }
 
   /** exec_task in slurmstepd's task.c: prints `execve(): PATH: reason` and ends with errno. `message` is the guest's `execve(): PATH: reason`. */
@@ -42,7 +43,7 @@ export class StepdWords {
     const at = message.lastIndexOf(': ') + 2;
     const reason = message.slice(at);
     return {
-      message: `${this.errorPrefix}${message.slice(0, at)}${GLIBC_WORDS[reason] ?? reason}`,
+      message: `${this.errorPrefix()}${message.slice(0, at)}${GLIBC_WORDS[reason] ?? reason}`,
       status: errno & 0xff,
     };
   };

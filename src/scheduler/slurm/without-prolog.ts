@@ -2,6 +2,7 @@ import type { JobFacts, JobKey, JobRequest } from '../../model/job.ts';
 import { SchedulerUnavailable } from '../scheduler.ts';
 import type { RunCommand } from './commands.ts';
 import { askJob } from './complete.ts';
+import { isOnOneOf } from './job-record.ts';
 
 /**
  * What a prolog would have been told. slurmd leaves the prolog of a job out that comes back to a node before the credential of its last run there has expired, when it has looked for
@@ -11,15 +12,15 @@ import { askJob } from './complete.ts';
 export async function withoutProlog(
   key: JobKey,
   { vm }: NonNullable<JobFacts['unheralded']>,
-  node: string,
+  here: readonly string[],
   signal: AbortSignal,
   run: RunCommand,
 ): Promise<JobRequest | undefined> {
-  const record = await askJob(key, node, signal, run);
+  const record = await askJob(key, here, signal, run);
   if (!record) return undefined;
-  if (!record.start || !record.nodes.includes(node))
+  if (!record.start || !isOnOneOf(record.nodes, here))
     throw new SchedulerUnavailable(
-      `slurmctld does not say clearly that job ${key.jobId} is on ${node}: no machine can be made for it`,
+      `slurmctld does not say clearly that job ${key.jobId} is on ${here.join(' or ')}: no machine can be made for it`,
     );
   if (record.restarts === 0) return undefined;
   const { user, uid, gid, partition, workDir, hosts, gpus } = record.start;
@@ -27,10 +28,10 @@ export async function withoutProlog(
     key,
     restartCount: record.restarts,
     ...{ user, uid, gid, workDir, vm },
-    ...{ cpus: record.cpus, memoryBytes: record.memoryBytes, memorySource: record.memorySource },
-    scratchBytes: record.scratchBytes,
+    // The rest is asked for as after any prolog (complete.ts).
+    ...{ cpus: record.cpus, memoryBytes: undefined, memorySource: undefined, scratchBytes: undefined },
     queue: partition,
-    devices: gpus && `${gpus} of ${node}`,
+    devices: gpus && `${gpus} of ${here[0]}`,
     // Its other components have machines of their own, on whatever host.
     hosts: record.heterogeneous ? Math.max(hosts, 2) : hosts,
     requeueable: record.requeueable,

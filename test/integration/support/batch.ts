@@ -20,8 +20,8 @@ export interface BatchJob {
   readonly args?: readonly string[];
   /** Options of sbatch or qsub, before the script. */
   readonly options?: readonly string[];
-  /** Another queue or partition than the ordinary one of `where`. */
-  readonly queue?: string;
+  /** Another queue or partition than the ordinary one of `where`; null: none is named. */
+  readonly queue?: string | null;
   readonly user?: string;
   readonly environment?: Readonly<Record<string, string>>;
   /** Files that lie in the job's directory before it is submitted. */
@@ -123,7 +123,8 @@ export async function submit(
       ? ['-o', 'out']
       : ['-j', 'y', '-o', 'out']
     : ['-o', 'out', '-e', 'err'];
-  const place = job.queue ?? PARTITION[system][where];
+  const queue = job.queue === undefined ? PARTITION[system][where] : job.queue;
+  const place = queue === null ? [] : [system === 'slurm' ? '-p' : '-q', queue];
   const what =
     job.command === undefined
       ? ['job.sh', ...(job.args ?? [])]
@@ -132,8 +133,8 @@ export async function submit(
         : ['-b', 'y', ...job.command];
   const command =
     system === 'slurm'
-      ? ['sbatch', '--parsable', '-p', place, ...output, ...(job.options ?? []), ...what]
-      : ['qsub', '-terse', '-cwd', '-q', place, ...output, ...(job.options ?? []), ...what];
+      ? ['sbatch', '--parsable', ...place, ...output, ...(job.options ?? []), ...what]
+      : ['qsub', '-terse', '-cwd', ...place, ...output, ...(job.options ?? []), ...what];
   const masked =
     job.umask === undefined
       ? command

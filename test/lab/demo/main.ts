@@ -1,6 +1,7 @@
 import { messageOf } from '../../../src/model/errors.ts';
 import type { BatchSystem } from '../../integration/support/batch.ts';
 import { current, down, up } from '../lab.ts';
+import { lend } from './lend.ts';
 import { array, hello, move, TITLE, terminal, wall } from './scenes.ts';
 import { Timeline } from './timeline.ts';
 
@@ -21,6 +22,7 @@ async function main(): Promise<void> {
         ['a wall of its own', wall],
         ['an interactive session', terminal],
         ['a job that moves', move],
+        ['lend and give back', lend],
       ] as const) {
         timeline.heading(`${TITLE[system]}: ${title}`);
         await scene(lab, system, timeline).catch((error: unknown) => timeline.claim(false, messageOf(error)));

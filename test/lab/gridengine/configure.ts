@@ -25,8 +25,6 @@ export async function spoolCell(lab: Lab, cell: Cell): Promise<void> {
   await writeFile(join(cell.common, 'bootstrap'), objects.bootstrap(cell));
   await writeFile(join(cell.common, 'act_qmaster'), `${lab.head.name}\n`);
   await writeFile(join(cell.common, 'cluster_name'), `${cell.environment.SGE_CLUSTER_NAME}\n`);
-  // Jobs that name no queue go into all.q, so that native.q holds only what a test put there.
-  await writeFile(join(cell.common, 'sge_request'), '-q all.q\n');
   const base = join(cell.dir, 'configuration');
   await writeFile(
     base,
@@ -72,6 +70,7 @@ export async function configureCell(lab: Lab, cell: Cell): Promise<void> {
   for (const name of ['caddis', 'caddis-move']) await qconf('-Ackpt', join(cell.hooks, `${name}.ckpt`));
   for (const name of ['all.q', 'move.q', 'native.q'])
     await qconf('-Aq', await file(name, objects.queue(name)));
+  await qconf('-Aq', join(cell.hooks, 'scavenge.q'));
   // As an installation does it: our attributes onto a queue that the site has.
   for (const name of ['all.q', 'move.q'])
     await qconf('-Mattr', 'queue', await file('attributes', await queueAttributes(cell)), name);

@@ -18,7 +18,9 @@ export async function writeHooks(cell: Cell): Promise<void> {
     throw new Error(`expected the built JSV at ${JSV}: run "npm run build"`);
   });
   await mkdir(cell.hooks, { recursive: true });
-  const files = (await readdir(SOURCE)).filter((file) => /\.(sh|ckpt)$/.test(file) || file === 'queue.conf');
+  const files = (await readdir(SOURCE)).filter(
+    (file) => /\.(sh|ckpt|q)$/.test(file) || file === 'queue.conf',
+  );
   for (const file of files) {
     const text = await readFile(join(SOURCE, file), 'utf8');
     // Put in place whole: a shell goes on reading the file that it began.
@@ -34,9 +36,14 @@ export async function writeHooks(cell: Cell): Promise<void> {
   const jsv = join(cell.hooks, 'jsv');
   await writeFile(
     jsv,
-    `#!/bin/sh\nexec ${process.execPath} ${cell.hooks}/caddis-jsv.cjs all.q=caddis move.q=caddis-move pe:mpi\n`,
+    `#!/bin/sh\nexec ${process.execPath} ${cell.hooks}/caddis-jsv.cjs all.q=caddis move.q=caddis-move scavenge.q=caddis-move pe:mpi --lend=scavenge.q --small=memory=1G,slots=1,h_rt=0:10:0 --default-queue=all.q\n`,
   );
   await chmod(jsv, 0o755);
+}
+
+/** The queue for jobs that run in slack, as an installation adds it. */
+export async function scavengeQueue(cell: Cell): Promise<string> {
+  return withLabPaths(cell, await readFile(join(SOURCE, 'scavenge.q'), 'utf8'));
 }
 
 /** The complexes that an installation adds, as lines for `qconf -Mc`. */

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { Lab } from '../host.ts';
 import { on } from '../process.ts';
 import type { Cell } from './cell.ts';
-import { freshDirectory, ourComplexes, queueAttributes } from './files.ts';
+import { freshDirectory, ourComplexes, queueAttributes, scavengeQueue } from './files.ts';
 
 /** Sources whose change makes another cell. */
 const SOURCES = ['cell.ts', 'configure.ts', 'objects.ts', 'template.ts'];
@@ -29,7 +29,10 @@ export async function saveTemplate(lab: Lab, cell: Cell): Promise<void> {
 async function templateKey(lab: Lab, cell: Cell): Promise<string> {
   const hash = createHash('sha256');
   for (const source of SOURCES) hash.update(await readFile(join(import.meta.dirname, source)));
-  hash.update(await ourComplexes()).update(await queueAttributes(cell));
+  hash
+    .update(await ourComplexes())
+    .update(await queueAttributes(cell))
+    .update(await scavengeQueue(cell));
   hash.update(JSON.stringify([cell, lab.head.name, lab.nodes.map(({ name }) => name)]));
   const binary = await stat('/usr/sbin/sge_qmaster');
   return hash.update(`${binary.size} ${binary.mtimeMs}`).digest('hex');

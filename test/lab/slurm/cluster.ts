@@ -16,6 +16,13 @@ export interface Cluster {
   readonly hooks: string;
   /** False: no hooks and no plugin, for native baselines (CADDIS_LAB_NATIVE=1). */
   readonly withCaddis: boolean;
+  /** How the scavenge partition is made: a shadow node with a second slurmd on each host, or one slurmd (CADDIS_LAB_SCAVENGE=one-slurmd). */
+  readonly scavenge: 'shadow' | 'one-slurmd';
+}
+
+/** NodeName of a host's shadow node; as in hooks/slurm/scavenge.conf. */
+export function shadowOf(host: string): string {
+  return `${host}s`;
 }
 
 /** Slurm's own defaults: nodes have /var/spool and /etc/slurm for themselves, so the lab needs no other paths. */
@@ -34,6 +41,7 @@ export function clusterOf(lab: Lab): Cluster {
     template: join(dir, 'database-template'),
     hooks: join(dir, 'hooks'),
     withCaddis: process.env.CADDIS_LAB_NATIVE !== '1',
+    scavenge: process.env.CADDIS_LAB_SCAVENGE === 'one-slurmd' ? 'one-slurmd' : 'shadow',
   };
 }
 

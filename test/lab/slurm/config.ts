@@ -12,13 +12,21 @@ const NODE = { cpus: 4, memoryMb: 6000, scratchMb: 20_000 } as const;
  */
 const PORTS = { slurmctld: 6817, slurmdbd: 6819, firstSlurmd: 6820 } as const;
 
-/** slurm.conf of the lab; our own lines are those of hooks/slurm/slurm.conf, `ours`. */
-export function slurmConf(lab: Lab, cluster: Cluster, ours: string): string {
+/**
+ * slurm.conf of the lab; our own lines are those of hooks/slurm/slurm.conf, `ours`, and `scavenge`, those of the scavenge partition, which where there is one slurmd only name the
+ * nodes and the partition `main` too.
+ */
+export function slurmConf(
+  lab: Lab,
+  cluster: Cluster,
+  { ours, scavenge }: { ours: string; scavenge: string },
+): string {
   const log = (host: string, daemon: string) => join(lab.paths.logs, `${host}-${daemon}.log`);
   const nodes = lab.nodes.map(
     ({ name, address }, index) =>
       `NodeName=${name} NodeAddr=${address} Port=${PORTS.firstSlurmd + index} CPUs=${NODE.cpus} RealMemory=${NODE.memoryMb} TmpDisk=${NODE.scratchMb} Gres=gpu:1,slackmem:0 State=UNKNOWN`,
   );
+  const isSplit = cluster.scavenge === 'one-slurmd';
   const all = lab.nodes.map(({ name }) => name).join(',');
   return `# Written by the lab.
 ClusterName=${clusterName}
@@ -31,7 +39,7 @@ AuthInfo=socket=${mungeSocket(cluster)},cred_expire=10
 SlurmUser=root
 SlurmdUser=root
 StateSaveLocation=${cluster.state}
-SlurmdSpoolDir=${slurmdSpool}
+SlurmdSpoolDir=${slurmdSpool}/%n
 SlurmctldPidFile=${join(cluster.dir, 'slurmctld.pid')}
 SlurmdPidFile=${join(cluster.dir, 'slurmd.%n.pid')}
 SlurmctldLogFile=${log(lab.head.name, 'slurmctld')}
@@ -69,12 +77,13 @@ AccountingStoragePass=${mungeSocket(cluster)}
 AccountingStoreFlags=job_comment
 JobRequeue=1
 GresTypes=gpu,slackmem
-LaunchParameters=use_interactive_step
-${cluster.withCaddis ? 'JobSubmitPlugins=lua\n' : ''}${nodes.join('\n')}
+${cluster.withCaddis ? 'JobSubmitPlugins=lua\n' : ''}LaunchParameters=use_interactive_step
+${isSplit ? '' : nodes.join('\n')}
 PartitionName=DEFAULT State=UP DefMemPerCPU=256 MaxTime=INFINITE
-PartitionName=main Nodes=${all} Default=YES
+${isSplit ? '' : `PartitionName=main Nodes=${all} Default=YES`}
+${scavenge}
 # For comparisons: the same nodes, and caddisd leaves its jobs alone (policy.native in the lab's caddis.toml).
-PartitionName=native Nodes=${all}
+PartitionName=native Nodes=${all}${isSplit ? ` MaxCPUsPerNode=${NODE.cpus}` : ''}
 ${cluster.withCaddis ? ours : `PrologFlags=Alloc\nPlugStackConfig=${etcSlurm}/plugstack.conf`}
 `;
 }

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { startDaemon, stopDaemon, untilReady } from '../daemons.ts';
 import type { Lab, LabHost } from '../host.ts';
 import { on, until } from '../process.ts';
-import { type Cluster, databaseSocket, mungeSocket } from './cluster.ts';
+import { type Cluster, databaseSocket, mungeSocket, shadowOf } from './cluster.ts';
 import { clusterName } from './config.ts';
 import { databaseDaemon } from './database.ts';
 
@@ -59,20 +59,30 @@ export async function startSlurmctld(lab: Lab): Promise<void> {
 }
 
 /** slurmd on one node; usable when the controller shows the node as idle (waitForNodes). */
-export async function startSlurmd(node: LabHost): Promise<void> {
+export async function startSlurmd(cluster: Cluster, node: LabHost): Promise<void> {
   await startDaemon(node, 'slurmd', [...BARE, 'slurmd', '-D', '-N', node.name]);
+  if (hasShadows(cluster))
+    await startDaemon(node, 'slurmd-scavenge', [...BARE, 'slurmd', '-D', '-N', shadowOf(node.name)]);
 }
 
-export async function waitForNodes(lab: Lab): Promise<void> {
+function hasShadows({ withCaddis, scavenge }: Cluster): boolean {
+  return withCaddis && scavenge === 'shadow';
+}
+
+export async function waitForNodes(lab: Lab, cluster: Cluster): Promise<void> {
+  const names = lab.nodes.flatMap(({ name }) => (hasShadows(cluster) ? [name, shadowOf(name)] : [name]));
   await until(`all nodes to be idle (see ${lab.paths.logs}/*-slurmd.log)`, async () => {
-    const idle = await on(lab.head, ['sinfo', '-h', '-N', '-p', 'main', '-t', 'idle', '-o', '%N']);
-    return idle.split('\n').filter((line) => line !== '').length === lab.nodes.length;
+    const idle = await on(lab.head, ['sinfo', '-h', '-N', '-t', 'idle', '-o', '%N']);
+    const up = new Set(idle.split('\n'));
+    return names.every((name) => up.has(name));
   });
 }
 
 /** Ends all daemons, those first that use others. */
 export async function stopDaemons(lab: Lab): Promise<void> {
-  await Promise.all(lab.nodes.map(({ name }) => stopDaemon(name, 'slurmd')));
+  await Promise.all(
+    lab.nodes.flatMap(({ name }) => ['slurmd', 'slurmd-scavenge'].map((daemon) => stopDaemon(name, daemon))),
+  );
   for (const name of ['slurmctld', 'slurmdbd', databaseDaemon, 'munged'])
     await stopDaemon(lab.head.name, name);
 }

@@ -29,15 +29,12 @@ export async function writeFiles(lab: Lab, cluster: Cluster): Promise<void> {
   const plugstack = cluster.withCaddis
     ? withLabPaths(cluster, await readFile(join(SOURCE, 'plugstack.conf'), 'utf8'))
     : '# Native lab: no plugins.\n';
-  await write(join(cluster.etc, 'slurm.conf'), slurmConf(lab, cluster, ours), 0o644);
+  const scavenge = cluster.withCaddis ? await scavengeLines(cluster) : '';
+  await write(join(cluster.etc, 'slurm.conf'), slurmConf(lab, cluster, { ours, scavenge }), 0o644);
+  await writeSubmitPlugin(cluster);
   // slurmdbd refuses a file that others may read.
   await write(join(cluster.etc, 'slurmdbd.conf'), slurmdbdConf(lab, cluster), 0o600);
   await write(join(cluster.etc, 'plugstack.conf'), plugstack, 0o644);
-  await write(
-    join(cluster.etc, 'job_submit.lua'),
-    await readFile(join(SOURCE, 'job_submit.lua'), 'utf8'),
-    0o644,
-  );
   // A device that every machine has stands for a graphics card: to show what becomes of jobs that ask for one.
   await write(
     join(cluster.etc, 'gres.conf'),
@@ -46,6 +43,19 @@ export async function writeFiles(lab: Lab, cluster: Cluster): Promise<void> {
   );
   // slurmd looks for the kind of cgroups even when no plugin uses them, and the hosts mount version 1 without systemd's.
   await write(join(cluster.etc, 'cgroup.conf'), 'CgroupPlugin=cgroup/v1\nCgroupAutomount=no\n', 0o644);
+}
+
+async function scavengeLines(cluster: Cluster): Promise<string> {
+  const name = cluster.scavenge === 'shadow' ? 'scavenge.conf' : 'scavenge-one-slurmd.conf';
+  return readFile(join(SOURCE, name), 'utf8');
+}
+
+/** As a site would: short jobs that name no partition go into slack. Few tests say how long a job runs. */
+async function writeSubmitPlugin(cluster: Cluster): Promise<void> {
+  const text = await readFile(join(SOURCE, 'job_submit.lua'), 'utf8');
+  const ours = text.replace('minutes = 0 }', 'minutes = 10 }');
+  if (ours === text) throw new Error('job_submit.lua has no "minutes = 0 }" that the lab could set');
+  await write(join(cluster.etc, 'job_submit.lua'), ours, 0o644);
 }
 
 /** An empty controller state, and the munge key; both daemons insist on the owner. */

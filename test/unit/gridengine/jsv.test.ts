@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 
-import { decide, defaultPolicy, parseMemory, type Submission } from '../../../hooks/gridengine/jsv/decide.ts';
+import { decide, defaultPolicy, type Submission } from '../../../hooks/gridengine/jsv/decide.ts';
 import { JsvProtocol } from '../../../hooks/gridengine/jsv/protocol.ts';
+import { parseMemory } from '../../../hooks/gridengine/jsv/sizes.ts';
 
 /** Sends lines, returns all that was answered. */
 function converse(...lines: string[]): string[] {
@@ -54,6 +55,7 @@ const submission = {
   checkpointEnvironment: undefined,
   rerun: undefined,
   interactive: false,
+  slots: 1,
 };
 
 describe('decide', () => {

@@ -102,6 +102,17 @@ describe('createGridEngine', () => {
     const { scheduler } = adapter(() => '');
     expect(await scheduler.refuse(request, 'no memory', signal)).toEqual({ exitCode: 99 });
   });
+  it('sends a borrower back with the reason in its context', async () => {
+    const { calls, scheduler } = adapter(() => '');
+    expect(await scheduler.sendBack(request, 'needs 300 MiB, 1 left', signal)).toEqual({ exitCode: 99 });
+    expect(calls).toEqual(['qalter -ac caddis=sent_back:_needs_300_MiB_1_left 18']);
+    const silent = adapter(() => {
+      throw new SchedulerUnavailable('no');
+    });
+    expect(await silent.scheduler.sendBack(request, 'x', signal)).toEqual({ exitCode: 99 });
+    const told = await scheduler.sendBack({ ...request, requeueable: false }, 'x', signal);
+    expect(told).toEqual({ exitCode: 0 });
+  });
   it('lets an interactive job start, to fail with the reason', async () => {
     const { scheduler } = adapter(() => '');
     const told = await scheduler.refuse({ ...request, requeueable: false }, 'no memory', signal);

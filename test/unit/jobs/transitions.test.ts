@@ -295,4 +295,85 @@ describe('the life of a job', () => {
     expect(done).toEqual(['publish', 'restore']);
     expect(state).toMatchObject({ phase: 'restoring', steps: 1 });
   });
+
+  describe('that stands still for owners', () => {
+    const pressed: JobEvent[] = [...running, { type: 'press' }];
+
+    it('goes on when they do not want it any more, and its time limit is to know', () => {
+      expect(play(pressed).state).toMatchObject({ phase: 'frozen', pressed: true, owed: true });
+      const { state, done } = play([...pressed, { type: 'press' }, { type: 'relieve' }]);
+      expect(done).toEqual(['publish', 'freeze', 'thaw', 'let-signals-go']);
+      expect(state).toMatchObject({ phase: 'running', pressed: false, owed: false });
+    });
+
+    it('is suspended by its scheduler, and goes on only when that says so', () => {
+      const suspended = play([...pressed, { type: 'suspend' }, { type: 'relieve' }]);
+      expect(suspended.state).toMatchObject({ phase: 'frozen', pressed: false });
+      expect(suspended.done).toEqual(['publish', 'freeze']);
+      expect(play([{ type: 'resume' }], suspended.state).state.phase).toBe('running');
+      const bySignal = play([
+        ...pressed,
+        { type: 'halted', signal: 20 },
+        { type: 'answered', verdict: 'suspended' },
+        { type: 'relieve' },
+      ]);
+      expect(bySignal.state).toMatchObject({ phase: 'frozen', pressed: false });
+    });
+
+    it('is not let go by a resume that means a suspension which is over', () => {
+      expect(play([...pressed, { type: 'resume' }]).state).toMatchObject({ phase: 'frozen', pressed: true });
+    });
+
+    it('is thawed for its clean-up when it is cancelled', () => {
+      const { state, done } = play([
+        ...pressed,
+        { type: 'halted', signal: 15 },
+        { type: 'relieve' },
+        { type: 'answered', verdict: 'deliver' },
+      ]);
+      expect(done.slice(-3)).toEqual(['ask', 'thaw', 'let-signals-go']);
+      expect(state).toMatchObject({ phase: 'running', pressed: false });
+    });
+
+    it.each<[string, JobEvent[]]>([
+      [
+        'by a signal',
+        [
+          { type: 'halted', signal: 15 },
+          { type: 'answered', verdict: 'requeued' },
+        ],
+      ],
+      ['by its method', [{ type: 'move' }]],
+      ['at its epilog', [{ type: 'epilog', requeued: true }]],
+    ])('is saved when it is requeued %s, and stays still', (_, events) => {
+      const { state, done } = play([...pressed, ...events, { type: 'relieve' }]);
+      expect(state).toMatchObject({ phase: 'saving', pressed: false });
+      expect(done).not.toContain('thaw');
+      expect(done.slice(-2)).toEqual(['unpublish', 'save']);
+    });
+
+    it('ends when its job has ended, and is told of when its machine is lost', () => {
+      expect(play([...pressed, { type: 'epilog', requeued: false }]).state.phase).toBe('ending');
+      const lost: JobEvent = { type: 'machine-lost', reason: 'QEMU was killed' };
+      expect(play([...pressed, lost]).done).toContain('report-lost');
+      expect(play([...running, lost, { type: 'press' }]).done).not.toContain('freeze');
+    });
+
+    it('may give its memory back meanwhile, and is made again when it may go on', () => {
+      const { state, done } = play([
+        ...pressed,
+        { type: 'release' },
+        { type: 'written-out' },
+        { type: 'relieve' },
+        { type: 'restored' },
+      ]);
+      expect(done.slice(-6)).toEqual(['write-out', 'power-off', 'restore', 'thaw', 'let-signals-go', 'wake']);
+      expect(state).toMatchObject({ phase: 'running', pressed: false });
+    });
+
+    it('is left alone while it does not run anyway', () => {
+      const suspended = play([...running, { type: 'suspend' }, { type: 'press' }, { type: 'relieve' }]);
+      expect(suspended.state).toMatchObject({ phase: 'frozen', pressed: false });
+    });
+  });
 });

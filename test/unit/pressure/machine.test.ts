@@ -32,6 +32,8 @@ describe('machineUsage', () => {
     const usage = machineUsage(series([...Array(20).fill(300), 400, 500, 600], 1.5), options);
     expect(usage).toMatchObject({ residentBytes: 600 * MiB, riseBytes: 300 * MiB, isSettled: true });
     expect(usage?.cpus).toBeCloseTo(1.5);
+    expect(usage?.growthNowBytesPerSecond).toBeCloseTo(100 * MiB);
+    expect(usage?.cpuDemandNow).toBeCloseTo(1.5);
     // 100 MiB a second, for ten seconds.
     expect(usage?.growthBytes).toBeCloseTo(1000 * MiB);
   });

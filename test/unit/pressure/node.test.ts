@@ -5,11 +5,12 @@ import { type JobLoad, type NodeLoad, nodeReport } from '../../../src/pressure/n
 const GiB = 1024 ** 3;
 const usage = {
   ...{ residentBytes: 8 * GiB, cpus: 2, cpuDemand: 2, riseBytes: 0, growthBytes: 0 },
+  ...{ growthNowBytesPerSecond: 0, cpuDemandNow: 2 },
   ...{ isSettled: true, stalls: undefined },
 };
 const owner: JobLoad = { reservedBytes: 64 * GiB, reservedCpus: 8, isBorrower: false, isSteady: true, usage };
 const load: NodeLoad = {
-  memory: { availableBytes: 56 * GiB, keptBytes: GiB, capacityBytes: 64 * GiB },
+  memory: { availableBytes: 56 * GiB, keptBytes: GiB, capacityBytes: 64 * GiB, lendsUnreserved: false },
   ...{ cpus: 8, idleCpus: 6, stalls: undefined, jobs: [owner] },
 };
 const withOwner = (change: Partial<typeof usage>): NodeLoad => ({
@@ -50,7 +51,12 @@ describe('nodeReport', () => {
   });
 
   it('rises when the host has next to nothing left, whoever took it', () => {
-    const memory = { availableBytes: 2.6 * GiB, keptBytes: GiB, capacityBytes: 64 * GiB };
+    const memory = {
+      availableBytes: 2.6 * GiB,
+      keptBytes: GiB,
+      capacityBytes: 64 * GiB,
+      lendsUnreserved: false,
+    };
     expect(nodeReport({ ...load, memory, jobs: [] }, true).pressure.memory).toBeCloseTo(0.5);
     expect(nodeReport({ ...load, memory: { ...memory, availableBytes: 0 } }, true).pressure.memory).toBe(1);
   });

@@ -1,24 +1,21 @@
 import { describe, expect, it } from 'vitest';
 
-import {
-  parseIdleMs,
-  parseMeminfo,
-  parseProcessStat,
-  parseRunnable,
-  parseStatm,
-} from '../../../src/pressure/proc.ts';
+import { parseIdleMs, parseMeminfo, parseProcessStat, parseRunnable } from '../../../src/pressure/proc.ts';
 import { parsePsi, stallShares } from '../../../src/pressure/psi.ts';
 
 describe('proc', () => {
   it('reads a process whose name has blanks and parentheses', () => {
     const text =
       '4242 (qemu) (x) S 1 4242 4242 0 -1 138412352 99 0 0 0 1234 66 0 0 20 0 5 0 88120 1500000 74000 1844 1 1 0 0 0 0';
-    expect(parseProcessStat(text)).toEqual({ cpuMs: 13_000, startTicks: '88120' });
+    expect(parseProcessStat(text)).toEqual({
+      cpuMs: 13_000,
+      startTicks: '88120',
+      residentBytes: 74_000 * 4096,
+    });
     expect(parseProcessStat('')).toBeUndefined();
   });
 
   it('reads memory, idle time and tasks', () => {
-    expect(parseStatm('400000 74000 8000 1500 0 90000 0')).toBe(74_000 * 4096);
     expect(parseMeminfo('MemTotal:       24683672 kB\nMemFree: 1 kB\nMemAvailable:   23747584 kB\n')).toEqual(
       {
         totalBytes: 24_683_672 * 1024,

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { cpuSlack, memorySlack } from '../../../src/pressure/slack.ts';
 
 const GiB = 1024 ** 3;
-const node = { availableBytes: 60 * GiB, keptBytes: GiB, capacityBytes: 64 * GiB };
+const node = { availableBytes: 60 * GiB, keptBytes: GiB, capacityBytes: 64 * GiB, lendsUnreserved: false };
 const whole = { reservedBytes: 64 * GiB, residentBytes: 8 * GiB, riseBytes: 0, isSettled: true };
 
 describe('memorySlack', () => {
@@ -35,6 +35,22 @@ describe('memorySlack', () => {
     expect(memorySlack({ ...node, availableBytes: 40 * GiB }, [half], [])).toBe(7 * GiB);
   });
 
+  it('is also what nobody has reserved, where that is lent', () => {
+    const lending = { ...node, lendsUnreserved: true };
+    expect(memorySlack(lending, [], [])).toBe(59 * GiB);
+    expect(memorySlack(lending, [], [{ grantedBytes: 20 * GiB, residentBytes: 5 * GiB }])).toBe(44 * GiB);
+    const half = { ...whole, reservedBytes: 32 * GiB, residentBytes: 2 * GiB };
+    expect(memorySlack({ ...lending, availableBytes: 70 * GiB }, [half], [])).toBe(62 * GiB);
+  });
+
+  it('is nothing once an owner has reserved what is lent, and what the owner leaves idle when that is known', () => {
+    const lending = { ...node, lendsUnreserved: true };
+    const lent = [{ grantedBytes: 20 * GiB, residentBytes: 20 * GiB }];
+    const starting = { ...whole, residentBytes: 0, isSettled: false };
+    expect(memorySlack(lending, [starting], lent)).toBe(0);
+    expect(memorySlack({ ...lending, availableBytes: 36 * GiB }, [whole], lent)).toBe(35 * GiB);
+  });
+
   it('is never more than the host has, and never below 0', () => {
     expect(memorySlack({ ...node, availableBytes: 3 * GiB }, [whole], [])).toBe(2 * GiB);
     expect(memorySlack({ ...node, availableBytes: 0 }, [whole], [])).toBe(0);
@@ -44,10 +60,12 @@ describe('memorySlack', () => {
 
 describe('cpuSlack', () => {
   const owner = { reservedCpus: 8, demandCpus: 2, isSettled: true };
+  const host = (idleHostCpus: number, unreservedCpus = 0) => ({ idleHostCpus, unreservedCpus });
   it('is what owners leave idle, less what was given, within what the host has idle', () => {
-    expect(cpuSlack(8, [owner], [])).toBe(6);
-    expect(cpuSlack(8, [owner], [{ grantedCpus: 4 }])).toBe(2);
-    expect(cpuSlack(1.5, [owner], [])).toBe(1.5);
-    expect(cpuSlack(8, [{ ...owner, isSettled: false }], [])).toBe(0);
+    expect(cpuSlack(host(8), [owner], [])).toBe(6);
+    expect(cpuSlack(host(8, 4), [], [{ grantedCpus: 1 }])).toBe(3);
+    expect(cpuSlack(host(8), [owner], [{ grantedCpus: 4 }])).toBe(2);
+    expect(cpuSlack(host(1.5), [owner], [])).toBe(1.5);
+    expect(cpuSlack(host(8), [{ ...owner, isSettled: false }], [])).toBe(0);
   });
 });

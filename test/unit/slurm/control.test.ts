@@ -6,7 +6,8 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
 import { SchedulerUnavailable } from '../../../src/scheduler/scheduler.ts';
 import { SlurmRefused } from '../../../src/scheduler/slurm/commands.ts';
-import { createSlurm } from '../../../src/scheduler/slurm/index.ts';
+import { createSlurm, type SlurmOptions } from '../../../src/scheduler/slurm/index.ts';
+import { withReason } from '../../../src/scheduler/slurm/send-back.ts';
 import { printed, recorded } from './fixtures.ts';
 
 const signal = AbortSignal.timeout(10_000);
@@ -20,8 +21,9 @@ beforeEach(async () => {
 afterEach(() => rm(runDir, { recursive: true }));
 
 /** Slurm whose commands answer with `answers` by the start of the command line; an Error is thrown. */
-function slurm(answers: Record<string, string | Error>) {
+function slurm(answers: Record<string, string | Error>, more: Partial<SlurmOptions> = {}) {
   return createSlurm({
+    ...more,
     binDir: '/usr/bin',
     spoolDir: '/var/spool/slurmd',
     environment: {},
@@ -96,6 +98,44 @@ describe('complete', () => {
   });
 });
 
+describe('a job that runs in slack', () => {
+  const lent = `${printed('show-job-batch').trimEnd().replace('Power=', 'AdminComment=rack 7 [caddis: lent --mem=300M]  Power=')} TresPerNode=gres:slackmem:300`;
+  const scavenge = { scavengePartitions: ['scavenge'] };
+  const borrower = recorded('prolog-batch', { SLURM_JOB_ID: '38', SLURM_JOB_PARTITION: 'scavenge' });
+
+  it('has the memory that it was lent, not the nominal one', async () => {
+    const scheduler = slurm({ 'scontrol --local': lent }, scavenge);
+    const request = scheduler.readProlog(borrower);
+    expect(await scheduler.complete(request, { jitterMs: 0, signal })).toMatchObject({
+      memoryBytes: 300 * 2 ** 20,
+      memorySource: '--mem=300M',
+    });
+  });
+
+  it('has no memory when nobody lent it any, and none of the GRES counts for an ordinary job', async () => {
+    const bare = slurm({ 'scontrol --local': printed('show-job-batch') }, scavenge);
+    const full = await bare.complete(bare.readProlog(borrower), { jitterMs: 0, signal });
+    expect(full.memoryBytes).toBeUndefined();
+    const ordinary = slurm({ 'scontrol --local': lent }, scavenge);
+    const request = ordinary.readProlog(recorded('prolog-batch', { SLURM_JOB_ID: '38' }));
+    const said = await ordinary.complete(request, { jitterMs: 0, signal });
+    expect(said.memoryBytes).toBe(400 * 2 ** 20);
+  });
+
+  it('is sent back with the reason in its AdminComment, beside what is there', async () => {
+    const scheduler = slurm({ 'scontrol --local': lent, 'scontrol update': '', 'scontrol requeue': '' });
+    const request = scheduler.readProlog(borrower);
+    expect(await scheduler.sendBack(request, 'needs 300 MiB; 100 MiB left', signal)).toEqual({ exitCode: 0 });
+    expect(commands.slice(-2)).toEqual([
+      'scontrol update jobid=38 AdminComment=rack 7 [caddis: lent --mem=300M; sent back by n1: needs 300 MiB 100 MiB left]',
+      'scontrol requeue 38',
+    ]);
+    expect(withReason('rack 7 [caddis: lent --mem=300M; sent back by n1: x]', 'n2: y')).toBe(
+      'rack 7 [caddis: lent --mem=300M; sent back by n2: y]',
+    );
+  });
+});
+
 describe('setNodeHealth', () => {
   const bad = { ok: false, reason: 'libvirtd is down' } as const;
   const show = (text: string) => slurm({ 'scontrol -o show node n1': text, 'scontrol update': '' });
@@ -104,6 +144,18 @@ describe('setNodeHealth', () => {
 
   it('drains a healthy node with our reason', async () => {
     await show(printed('show-node-idle')).setNodeHealth(bad, signal);
+    expect(commands.at(-1)).toBe('scontrol update NodeName=n1 State=DRAIN Reason=caddis: libvirtd is down');
+  });
+
+  it('drains the shadow node with its host, also when slurmctld knows one of them only', async () => {
+    const shadow = { scavengeNode: '{host}s' };
+    const idle = printed('show-node-idle');
+    const answers = { 'scontrol -o show node': idle, 'scontrol update': '' };
+    await slurm(answers, shadow).setNodeHealth(bad, signal);
+    expect(commands.filter((line) => line.includes('State=DRAIN'))).toHaveLength(2);
+    commands = [];
+    const unknown = { 'scontrol -o show node n1s': new SlurmRefused('Node n1s not found'), ...answers };
+    await expect(slurm(unknown, shadow).setNodeHealth(bad, signal)).rejects.toThrow('n1s');
     expect(commands.at(-1)).toBe('scontrol update NodeName=n1 State=DRAIN Reason=caddis: libvirtd is down');
   });
 

@@ -7,7 +7,7 @@ const MiB = 1024 * 1024;
 
 describe('parseJobRecord', () => {
   it('reads a running batch job', () => {
-    expect(parseJobRecord(printed('show-job-batch'), '38', 'n1')).toEqual({
+    expect(parseJobRecord(printed('show-job-batch'), '38', ['n1'])).toEqual({
       jobId: '38',
       taskName: '38',
       state: 'RUNNING',
@@ -17,6 +17,7 @@ describe('parseJobRecord', () => {
       limitMs: undefined,
       ranMs: 2000,
       preempted: false,
+      priority: 4294901727,
       heterogeneous: false,
       jobName: 'my job name',
       nodes: ['n1'],
@@ -25,6 +26,8 @@ describe('parseJobRecord', () => {
       memorySource: '--mem-per-cpu=200M',
       cpus: 2,
       scratchBytes: 2048 * MiB,
+      slackBytes: undefined,
+      adminComment: '',
       start: {
         user: 'alice',
         uid: 1001,
@@ -37,9 +40,24 @@ describe('parseJobRecord', () => {
     });
   });
 
+  it('reads what a job was lent, from nobody but slurmctld', () => {
+    const batch = printed('show-job-batch').trimEnd();
+    const lent = `${batch.replace('Power=', 'AdminComment=rack 7 [caddis: lent --mem=300M]  Power=')} TresPerNode=gres:slackmem:300`;
+    expect(parseJobRecord(lent, '38', ['n1s', 'n1'])).toMatchObject({
+      slackBytes: 300 * MiB,
+      adminComment: 'rack 7 [caddis: lent --mem=300M]',
+      memoryBytes: 400 * MiB,
+    });
+    const liar = lent.replace('my job name', 'x TresPerNode=gres:slackmem:9 AdminComment=y Power=');
+    expect(parseJobRecord(liar, '38', ['n1'])).toMatchObject({
+      slackBytes: undefined,
+      adminComment: undefined,
+    });
+  });
+
   it('does not say who a job is of when its name speaks of that too', () => {
     const text = printed('show-job-batch');
-    const named = (name: string) => parseJobRecord(text.replace('my job name', name), '38', 'n1')?.start;
+    const named = (name: string) => parseJobRecord(text.replace('my job name', name), '38', ['n1'])?.start;
     expect(named('x UserId=root(0) GroupId=root(0)')).toBeUndefined();
     expect(named('x Partition=native')).toBeUndefined();
     expect(named('x WorkDir=/ StdErr=y')).toBeUndefined();
@@ -48,12 +66,12 @@ describe('parseJobRecord', () => {
   it('reads a time limit, with and without days', () => {
     const limited = (text: string) =>
       printed('show-job-batch').replace(/ TimeLimit=\S+/, ` TimeLimit=${text}`);
-    expect(parseJobRecord(limited('00:01:00'), '38', 'n1')?.limitMs).toBe(60_000);
-    expect(parseJobRecord(limited('1-02:03:04'), '38', 'n1')?.limitMs).toBe(93_784_000);
+    expect(parseJobRecord(limited('00:01:00'), '38', ['n1'])?.limitMs).toBe(60_000);
+    expect(parseJobRecord(limited('1-02:03:04'), '38', ['n1'])?.limitMs).toBe(93_784_000);
   });
 
   it('gives no share of a node that the job is not on', () => {
-    expect(parseJobRecord(printed('show-job-batch'), '38', 'n2')).toMatchObject({
+    expect(parseJobRecord(printed('show-job-batch'), '38', ['n2'])).toMatchObject({
       memoryBytes: undefined,
       cpus: undefined,
     });
@@ -62,16 +80,16 @@ describe('parseJobRecord', () => {
   it('of a job on several nodes knows what it asked for each', () => {
     const two = printed('show-job-batch').replace(' NodeList=n1', ' NodeList=n[1-2]');
     const asked = two.replace(/MinMemory(CPU|Node)=\S+/, 'MinMemoryNode=300M');
-    expect(parseJobRecord(asked, '38', 'n2')).toMatchObject({ memoryBytes: 300 * MiB, cpus: undefined });
+    expect(parseJobRecord(asked, '38', ['n2'])).toMatchObject({ memoryBytes: 300 * MiB, cpus: undefined });
   });
 
   it('names one task of an array, also by the raw id that is the id of the whole array', () => {
-    const name = (id: string) => parseJobRecord(printed('show-job-array'), id, 'n1')?.taskName;
+    const name = (id: string) => parseJobRecord(printed('show-job-array'), id, ['n1'])?.taskName;
     expect([name('39'), name('40'), name('41'), name('42')]).toEqual(['39_3', '39_1', '39_2', undefined]);
   });
 
   it('sees the wait of a requeued job', () => {
-    expect(parseJobRecord(printed('show-job-requeued'), '38', 'n1')).toMatchObject({
+    expect(parseJobRecord(printed('show-job-requeued'), '38', ['n1'])).toMatchObject({
       state: 'PENDING',
       reason: 'BeginTime',
       restarts: 1,
@@ -81,7 +99,7 @@ describe('parseJobRecord', () => {
 
   it('lets nobody speak for another job by a name or a comment', () => {
     const real = printed('show-job-batch');
-    const named = (name: string) => parseJobRecord(real.replace('my job name', name), '38', 'n1');
+    const named = (name: string) => parseJobRecord(real.replace('my job name', name), '38', ['n1']);
     expect(named('x ArrayJobId=5 ArrayTaskId=1')?.taskName).toBe('38');
     expect(named('x Requeue=1 JobState=RUNNING')).toMatchObject({ requeueable: false, state: 'UNKNOWN' });
     expect(named('x TRES=cpu=64,mem=999999M,node=1')?.memoryBytes).toBeUndefined();

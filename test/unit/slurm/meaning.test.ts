@@ -21,7 +21,7 @@ async function ask(number: number, ...records: string[]) {
         : (records[0] as string)
       : '';
   };
-  const verdict = await meaning(request, number, 'n1', AbortSignal.timeout(5_000), run);
+  const verdict = await meaning(request, number, ['n1'], AbortSignal.timeout(5_000), run);
   return { verdict, calls };
 }
 

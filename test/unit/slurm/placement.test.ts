@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 
 import { SlurmRefused } from '../../../src/scheduler/slurm/commands.ts';
+import { nodesOf } from '../../../src/scheduler/slurm/nodes.ts';
 import { slurmPlacement } from '../../../src/scheduler/slurm/placement.ts';
 import { printed } from './fixtures.ts';
 
@@ -14,7 +15,7 @@ const NODE =
 function placement(jobs: readonly string[], node: string | Error = NODE) {
   const calls: string[] = [];
   let asked = 0;
-  const one = slurmPlacement('n1', async (argv) => {
+  const one = slurmPlacement(nodesOf('n1', '{host}s'), async (argv) => {
     const line = argv.join(' ');
     if (line.includes('show job')) return jobs[Math.min(asked++, jobs.length - 1)] as string;
     if (!line.includes('show node')) {
@@ -31,6 +32,12 @@ describe("a job's nodes", () => {
   const running = printed('show-job-batch');
   const pending = running.replace('JobState=RUNNING', 'JobState=PENDING');
   const leaving = running.replace('JobState=RUNNING', 'JobState=COMPLETING');
+
+  it("are the other host's shadow node, where it runs in slack", async () => {
+    const { one, calls } = placement([`${pending.trimEnd()} TresPerNode=gres:slackmem:300`]);
+    await one.bind(key, 'n2', '', signal);
+    expect(calls).toEqual(['scontrol update jobid=38 ReqNodeList=n2s']);
+  });
 
   it('are changed once it waits', async () => {
     const { one, calls } = placement([leaving, leaving, pending]);

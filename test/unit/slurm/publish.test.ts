@@ -4,10 +4,14 @@ import type { NodeReport } from '../../../src/model/node-report.ts';
 import { commentWith, gresList, parseNodeGres } from '../../../src/scheduler/slurm/node-gres.ts';
 import { SlackPublisher } from '../../../src/scheduler/slurm/publish.ts';
 import { type Announced, announcement, decide } from '../../../src/scheduler/slurm/slack-policy.ts';
-import { printed } from './fixtures.ts';
 
 const MiB = 1024 * 1024;
 const INTERVAL_MS = 60_000;
+
+/** As sinfo pads it: `-O Gres:4096,Comment:4096`. */
+function answer(gres: string, comment: string): string {
+  return `${gres.padEnd(4096)}${comment.padEnd(4096)}`;
+}
 
 function report(slackMib: number, overall = 0, ok = true): NodeReport {
   return {
@@ -62,8 +66,8 @@ describe('decide', () => {
   });
 
   it('checks what a reset would have taken', () => {
-    expect(at(119_000, 4096)).toBe('nothing');
-    expect(at(120_000, 4096)).toBe('check');
+    expect(at(299_000, 4096)).toBe('nothing');
+    expect(at(300_000, 4096)).toBe('check');
     expect(decide(1e7, { ...last, slackMib: 0 }, { slackMib: 0, state: 'calm' }, INTERVAL_MS)).toBe(
       'nothing',
     );
@@ -85,9 +89,8 @@ describe('decide', () => {
 
 describe('node record', () => {
   it('keeps the other GRES and the comment of the site', () => {
-    const line =
-      'NodeName=n1 Gres=gpu:a100:4(S:0-1),slackmem:4K,tmp NodeAddr=n1 Comment=rack 7 [caddis: calm, slack 1M] Extra=x';
-    const node = parseNodeGres(line);
+    const line = answer('gpu:a100:4(S:0-1),slackmem:4K,tmp', 'rack 7 [caddis: calm, slack 1M]');
+    const node = parseNodeGres(`${line}\n${line}\n`);
     expect(node).toEqual({
       others: ['gpu:a100:4', 'tmp'],
       slackMib: 4096,
@@ -99,7 +102,7 @@ describe('node record', () => {
   });
 
   it('knows a node without the GRES', () => {
-    expect(parseNodeGres(printed('show-node-idle'))).toEqual({
+    expect(parseNodeGres(answer('(null)', '(null)'))).toEqual({
       others: [],
       slackMib: 0,
       comment: '',
@@ -108,7 +111,7 @@ describe('node record', () => {
 });
 
 describe('SlackPublisher', () => {
-  function publisher(types: string) {
+  function publisher(types: string, intervalMs = 1e-6) {
     const commands: string[] = [];
     const node = { gres: 'gpu:1' };
     const run = async (argv: readonly string[]) => {
@@ -116,10 +119,10 @@ describe('SlackPublisher', () => {
       if (argv[1] === 'update') node.gres = argv[3]?.slice('Gres='.length) ?? '';
       return argv[2] === 'config'
         ? `GresTypes               = ${types}\nGroupUpdateForce = 1`
-        : `NodeName=n1 Gres=${node.gres} NodeAddr=n1`;
+        : answer(node.gres, '(null)');
     };
-    // Every interval is over at once.
-    return { commands, node, publisher: new SlackPublisher('n1', run, 1e-6) };
+    // By default every interval is over at once.
+    return { commands, node, publisher: new SlackPublisher('n1', run, intervalMs) };
   }
   const signal = AbortSignal.timeout(5000);
 
@@ -129,6 +132,20 @@ describe('SlackPublisher', () => {
     await one.publish(report(1024), signal);
     expect(node.gres).toBe('gpu:1,slackmem:1536');
     node.gres = 'gpu:1';
+    await one.publish(report(1024), signal);
+    expect(node.gres).toBe('gpu:1,slackmem:1536');
+  });
+
+  it('says again at once when a job came that is not covered', async () => {
+    const { commands, node, publisher: one } = publisher('gpu,slackmem', 600);
+    await new Promise((resolve) => setTimeout(resolve, 110));
+    await one.publish(report(1024), signal);
+    node.gres = 'gpu:1,slackmem:20K';
+    commands.length = 0;
+    await new Promise((resolve) => setTimeout(resolve, 110));
+    await one.publish(report(1024), signal);
+    expect(commands).toEqual([]);
+    one.doubt();
     await one.publish(report(1024), signal);
     expect(node.gres).toBe('gpu:1,slackmem:1536');
   });

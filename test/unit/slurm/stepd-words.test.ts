@@ -14,7 +14,7 @@ describe('StepdWords', () => {
       return 'Configuration data as of ...\nMULTIPLE_SLURMD         = Yes\n';
     });
     await words.learn();
-    expect(words.errorPrefix).toBe('slurmstepd: error: ');
+    expect(words.errorPrefix()).toBe('slurmstepd: error: ');
     await words.learn();
     await words.learn();
     expect(asked).toEqual(['scontrol show config', 'scontrol show config']);

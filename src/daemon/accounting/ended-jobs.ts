@@ -1,0 +1,93 @@
+import { appendFile, mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
+
+import * as z from 'zod';
+
+import type { EndedJob } from '../../model/usage.ts';
+
+const recordSchema = z.object({
+  job: z.string(),
+  job_name: z.string(),
+  user: z.string(),
+  uid: z.number(),
+  queue: z.string(),
+  ended_at: z.string(),
+  wall_seconds: z.number(),
+  cpus: z.number(),
+  cpu_seconds: z.number(),
+  cpu_efficiency: z.number(),
+  host_cpu_seconds: z.number(),
+  memory_limit_bytes: z.number(),
+  memory_asked: z.string().nullable(),
+  memory_held_peak_bytes: z.number(),
+  memory_peak_bytes: z.number(),
+  oom_kills: z.number(),
+});
+
+/** The last jobs that ended on this node, a JSON object a line, oldest first. Root's alone: users ask caddisd, which tells each of its own jobs. */
+export class EndedJobs {
+  readonly #path: string;
+  readonly #keep: number;
+  /** Lines in the file; undefined: not yet read. */
+  #lines: number | undefined;
+  #work: Promise<unknown> = Promise.resolve();
+
+  /** Between `keep` and twice as many are kept. */
+  constructor(path: string, keep: number) {
+    this.#path = path;
+    this.#keep = keep;
+  }
+
+  add(job: EndedJob): Promise<void> {
+    const done = this.#work.then(() => this.#add(job));
+    this.#work = done.catch(() => undefined);
+    return done;
+  }
+
+  /** Newest first. A line that was torn by a crash is passed over. */
+  async last(most: number, isWanted: (job: EndedJob) => boolean): Promise<EndedJob[]> {
+    await this.#work;
+    const found: EndedJob[] = [];
+    for (const line of (await this.#read()).reverse()) {
+      const job = parse(line);
+      if (job && isWanted(job)) found.push(job);
+      if (found.length >= most) break;
+    }
+    return found;
+  }
+
+  /** Who has jobs in here. */
+  async users(): Promise<Set<number>> {
+    const jobs = (await this.#read()).map(parse);
+    return new Set(jobs.flatMap((job) => (job ? [job.uid] : [])));
+  }
+
+  async #add(job: EndedJob): Promise<void> {
+    this.#lines ??= (await this.#read()).length;
+    if (this.#lines >= 2 * this.#keep) {
+      const kept = (await this.#read()).slice(-this.#keep);
+      await writeFile(`${this.#path}.new`, kept.map((line) => `${line}\n`).join(''), { mode: 0o600 });
+      await rename(`${this.#path}.new`, this.#path);
+      this.#lines = kept.length;
+    }
+    await mkdir(dirname(this.#path), { recursive: true, mode: 0o700 });
+    await appendFile(this.#path, `${JSON.stringify(job)}\n`, { mode: 0o600 });
+    this.#lines += 1;
+  }
+
+  async #read(): Promise<string[]> {
+    const text = await readFile(this.#path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return '';
+      throw error;
+    });
+    return text.split('\n').filter((line) => line !== '');
+  }
+}
+
+function parse(line: string): EndedJob | undefined {
+  try {
+    return recordSchema.parse(JSON.parse(line));
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,157 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+import { execa } from 'execa';
+
+import { askNodeGres } from '../../../src/scheduler/slurm/node-gres.ts';
+import { CHECK_INTERVALS } from '../../../src/scheduler/slurm/slack-policy.ts';
+import { on } from '../../lab/process.ts';
+import { type Bench, type Figures, onLab } from '../bench.ts';
+import { increase, parseRpcCounts } from '../sdiag.ts';
+import { percentile, rounded } from '../statistics.ts';
+import { DIGITS, startController } from './controller.ts';
+
+/** Issue 4. */
+const AIM_RATIO = 1.2;
+const NODES = 10_000;
+/** At rest, of each node and minute. */
+const UPDATES_PER_NODE_AND_MINUTE = 0.1;
+const CHECKS_PER_NODE_AND_MINUTE = 1 / CHECK_INTERVALS;
+const JOBS = 1_000;
+const QUERIES = 40;
+const QUERY_EVERY_MS = 150;
+/** Blocks of all kinds take turns: other work on this machine meets them alike. */
+const BLOCKS = 5;
+const FEED_EVERY_MS = 100;
+/** Processes that ask at a time: this machine has few CPUs. */
+const ASKING_MOST = 4;
+
+interface Rate {
+  readonly updates: number;
+  readonly checks: number;
+}
+
+const KINDS: Readonly<Record<'without' | 'with', Rate>> = {
+  without: { updates: 0, checks: 0 },
+  with: { updates: UPDATES_PER_NODE_AND_MINUTE, checks: CHECKS_PER_NODE_AND_MINUTE },
+};
+
+/**
+ * What the feeds of many nodes cost the users of a slurmctld: squeue's time to list a thousand jobs, with and without what nodes at rest send: updates of slack and comment, and the question
+ * whether slurmctld still knows.
+ */
+export const feeds: Bench = async ({ runs, say }) =>
+  onLab(say, async (lab) => {
+    say(`a slurmctld with ${NODES} nodes`);
+    const controller = await startController(lab, NODES);
+    const env = { SLURM_CONF: controller.conf };
+    const command = (...argv: string[]) => [
+      ...lab.head.prefix,
+      'env',
+      `SLURM_CONF=${controller.conf}`,
+      ...argv,
+    ];
+    const served = async () => parseRpcCounts(await on(lab.head, ['sdiag'], { env }));
+    try {
+      await on(lab.head, ['sbatch', '-H', `--array=1-${JOBS}`, '--wrap', 'true'], { env });
+      const before = await served();
+      const times = { without: [] as number[], with: [] as number[] };
+      let seconds = 0;
+      for (let block = 0; block < (runs ?? BLOCKS); block++)
+        for (const kind of ['without', 'with'] as const) {
+          const begun = performance.now();
+          const feed = startFeed(command, KINDS[kind]);
+          times[kind].push(...(await squeues(command('squeue', '-r', '-h'))));
+          await feed.stop();
+          if (kind === 'with') seconds += (performance.now() - begun) / 1000;
+          say(`${kind}: p95 ${rounded(percentile(times[kind], 0.95))} ms`);
+        }
+      const grown = increase(before, await served());
+      const ratio = percentile(times.with, 0.95) / percentile(times.without, 0.95);
+      return {
+        nodes: NODES,
+        jobs: JOBS,
+        aim_updates_per_node_and_minute: UPDATES_PER_NODE_AND_MINUTE,
+        updates_per_s: rounded((grown.REQUEST_UPDATE_NODE ?? 0) / seconds),
+        wanted_updates_per_s: rounded((NODES * UPDATES_PER_NODE_AND_MINUTE) / 60),
+        checks_per_s: rounded((grown.REQUEST_NODE_INFO_SINGLE ?? 0) / seconds),
+        requests_for_all_nodes: grown.REQUEST_NODE_INFO ?? 0,
+        wanted_checks_per_s: rounded((NODES * CHECKS_PER_NODE_AND_MINUTE) / 60),
+        squeue_without: figuresOf(times.without),
+        squeue_with: figuresOf(times.with),
+        p95_ratio: rounded(ratio),
+        aim_p95_ratio: AIM_RATIO,
+        met: ratio <= AIM_RATIO,
+      } satisfies Figures;
+    } finally {
+      await controller.stop();
+    }
+  });
+
+/**
+ * Sends at these rates (each node and minute) until it is stopped: updates through one scontrol, since on a cluster each node starts its own and that cost is not slurmctld's; questions
+ * by a sinfo each, which has no other way.
+ */
+function startFeed(
+  command: (...argv: string[]) => readonly string[],
+  { updates, checks }: Rate,
+): { stop(): Promise<void> } {
+  const [file, ...args] = command('scontrol');
+  const scontrol = spawn(file as string, args, { stdio: ['pipe', 'ignore', 'ignore'] });
+  const ended = once(scontrol, 'exit');
+  const asking = new Set<Promise<unknown>>();
+  const perTurn = (rate: number) => (NODES * rate * FEED_EVERY_MS) / 60_000;
+  const owed = { updates: 0, checks: 0 };
+  const timer = setInterval(() => {
+    owed.updates += perTurn(updates);
+    owed.checks += perTurn(checks);
+    for (; owed.updates >= 1; owed.updates--) scontrol.stdin?.write(`${update(anyNode())}\n`);
+    for (; owed.checks >= 1 && asking.size < ASKING_MOST; owed.checks--) {
+      const [program, ...words] = command(...askNodeGres(anyNode()));
+      const question = execa(program as string, words, { stdin: 'ignore', reject: false });
+      asking.add(question);
+      void question.finally(() => asking.delete(question));
+    }
+  }, FEED_EVERY_MS);
+  return {
+    async stop() {
+      clearInterval(timer);
+      scontrol.stdin?.end('exit\n');
+      await Promise.all([ended, ...asking]);
+    },
+  };
+}
+
+/** As src/scheduler/slurm/publish.ts writes it. */
+function update(node: string): string {
+  const mib = 64 * (1 + Math.floor(Math.random() * 1_000));
+  return `update NodeName=${node} Gres=slackmem:${mib} Comment=caddis:calm,slack=${mib}M`;
+}
+
+function anyNode(): string {
+  return `f${String(1 + Math.floor(Math.random() * NODES)).padStart(DIGITS, '0')}`;
+}
+
+/** Milliseconds of each query. */
+async function squeues(command: readonly string[]): Promise<number[]> {
+  const [file, ...args] = command;
+  const times: number[] = [];
+  for (let i = 0; i < QUERIES; i++) {
+    const begun = performance.now();
+    const { stdout } = await execa(file as string, args, { stdin: 'ignore', timeout: 60_000 });
+    times.push(performance.now() - begun);
+    const jobs = stdout.split('\n').length;
+    if (jobs !== JOBS) throw new Error(`squeue lists ${jobs} jobs, expected ${JOBS}`);
+    await sleep(QUERY_EVERY_MS);
+  }
+  return times;
+}
+
+function figuresOf(times: readonly number[]): Figures {
+  return {
+    p50_ms: rounded(percentile(times, 0.5)),
+    p95_ms: rounded(percentile(times, 0.95)),
+    runs: times.length,
+  };
+}

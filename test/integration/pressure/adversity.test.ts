@@ -1,0 +1,87 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+
+import { startOn, stopOn } from '../../lab/caddisd.ts';
+import type { Lab, LabHost } from '../../lab/host.ts';
+import { machineOf, untilOn } from '../moving/support.ts';
+import { type BatchSystem, waitForEnd } from '../support/batch.ts';
+import { theLab } from '../support/lab.ts';
+import {
+  beginTurn,
+  endBorrower,
+  endOfTurn,
+  explain,
+  type LentJob,
+  letSecondLend,
+  makeSmall,
+  outputOf,
+  remove,
+  restart,
+  SLOW_MS,
+  smallNode,
+  startBorrower,
+  startOwner,
+  ticksOf,
+  untilDone,
+  untilSays,
+} from './lending.ts';
+
+const NODE_MIB = 1664;
+/** It wants CPUs alone: what it had grown by would not be lent for two minutes. */
+const OWNER_MIB = 1600;
+const WORK = { megabytes: 1, seconds: 10 };
+const BORROWER = { memory: 300, megabytes: 100 };
+
+describe('a give-back that something is in the way of', () => {
+  let lab: Lab;
+  let one: LabHost;
+  let two: LabHost;
+  const jobs: LentJob[] = [];
+  const started = (job: LentJob) => {
+    jobs.push(job);
+    return job;
+  };
+
+  beforeAll(async () => {
+    lab = await theLab();
+    [one, two] = lab.nodes as [LabHost, LabHost];
+  });
+  afterAll(async () => {
+    for (const job of jobs) await remove(lab, job);
+    for (const node of lab.nodes) await restart(lab, node);
+  });
+
+  it.each<BatchSystem>(['slurm', 'gridengine'])(
+    'freezes only while the store is full, says so, and lets the job of %s go on; a caddisd that is killed in the middle of an eviction finishes it',
+    { timeout: 3 * SLOW_MS },
+    async (system) => {
+      await makeSmall(lab, NODE_MIB, 'quota = 1\n[pressure]\nevict_after = 3\n');
+      const a = started(await startOwner(lab, system, one, OWNER_MIB, [WORK]));
+      const b = started(await startBorrower(lab, system, BORROWER));
+      await untilSays(b, 'tick 3 ');
+      await letSecondLend(lab, NODE_MIB);
+
+      await beginTurn(a, 1, WORK);
+      await untilDone(one, b, 'freeze');
+      await endOfTurn(a, 1);
+      const { now, history } = await explain(one, b.key);
+      expect(history.map(({ what }) => what)).not.toContain('evict');
+      expect(now?.store_trouble).toMatch(/checkpoint\.quota/);
+      const thawed = await untilDone(one, b, 'thaw');
+      expect(thawed.why).toMatch(/there has been room for 1\d s/);
+      const tick = ticksOf(await outputOf(b));
+      await untilSays(b, `tick ${tick + 1} `);
+
+      await restart(lab, one, smallNode(NODE_MIB, '[pressure]\nevict_after = 1\n'));
+      await untilOn(one, b, 'running');
+      await beginTurn(a, 2, WORK);
+      await untilOn(one, b, 'saving');
+      await stopOn(one, 'KILL');
+      await startOn(lab, one, smallNode(NODE_MIB));
+      await untilOn(two, b, 'running');
+      expect(await machineOf(two, b)).toMatchObject({ boot_path: 'restore' });
+      await endBorrower(lab, b, BORROWER);
+      for (const job of [a, b]) await remove(lab, job);
+      await waitForEnd(lab, system, a.id, SLOW_MS);
+    },
+  );
+});

@@ -1,0 +1,48 @@
+"""
+The owner of a node: sleeps, and at each file `wake.TURN.MEGABYTES.SECONDS` allocates so much, spins on all its CPUs for so long, and lets go of both. Says what it got.
+Which work there is, its arguments say: a file server may go on for a while with the list of files, or the size of one, that it had.
+"""
+import hashlib, multiprocessing, os, sys, time
+
+processes = int(sys.argv[1])
+works = sys.argv[2:]
+page = bytes(range(256)) * 4096
+
+
+def say(*words):
+    print(*words, flush=True)
+
+
+def spin(until, units):
+    done = 0
+    while time.monotonic() < until:
+        hashlib.sha256(page[:65536]).digest()
+        done += 1
+    units.put(done)
+
+
+say('ready')
+turn = 1
+while not os.path.exists('stop'):
+    told = [work for work in works if os.path.exists(f'wake.{turn}.{work}')]
+    if not told:
+        time.sleep(0.2)
+        continue
+    megabytes, seconds = (int(word) for word in told[0].split('.'))
+    say('wakes', turn, '%.3f' % time.time())
+    units = multiprocessing.Queue()
+    until = time.monotonic() + seconds
+    workers = [multiprocessing.Process(target=spin, args=(until, units)) for _ in range(processes)]
+    for worker in workers:
+        worker.start()
+    begun = time.monotonic()
+    held = []
+    for _ in range(megabytes):
+        held.append(bytearray(page))
+    say('allocated', turn, '%.3f' % (time.monotonic() - begun))
+    total = sum(units.get() for _ in workers)
+    for worker in workers:
+        worker.join()
+    say('units', turn, '%.1f' % (total / seconds))
+    del held
+    turn += 1
