@@ -72,7 +72,12 @@ describe('a start whose prolog slurmd left out', () => {
   });
 
   it('is asked of slurmctld, as the prolog would have said it', async () => {
-    const { restartCount: _, jobName: __, checkpointMs: ___, ...prolog } = slurm().readProlog(recorded('prolog-requeued'));
+    const {
+      restartCount: _,
+      jobName: __,
+      checkpointMs: ___,
+      ...prolog
+    } = slurm().readProlog(recorded('prolog-requeued'));
     expect(await ask(again)).toMatchObject({ ...prolog, restartCount: 1, jobName: 'my job name' });
   });
 
