@@ -20,9 +20,10 @@ fi
 case $2 in
 '' | *[!0-9]* | 0 | 1) exit 1 ;;
 esac
+# -s: dash takes "kill -STOP -- -PID" for a wrong number.
 case $1 in
-suspend) kill -STOP -- "-$2" ;;
-resume) kill -CONT -- "-$2" ;;
+suspend) kill -s STOP -- "-$2" ;;
+resume) kill -s CONT -- "-$2" ;;
 # It cannot be moved with its state: it starts afresh elsewhere.
-migrate) kill -KILL -- "-$2" ;;
+migrate) kill -s KILL -- "-$2" ;;
 esac

@@ -19,8 +19,8 @@ const recordSchema = holderSchema.extend({ nonce: z.string().min(1) });
 const parkedSchema = z.object({
   /** The checkpoint whose very machine stands still on the holder's host. */
   generation: z.number().int().positive(),
-  /** Where the holder's libvirtd can be asked for it, e.g. `qemu+tls://n1/system`. */
-  uri: z.string().min(1),
+  /** Where the holder's libvirtd can be asked for it, e.g. `qemu+tls://n1/system`; unset where machines are not handed over. */
+  uri: z.string().min(1).optional(),
 });
 const goesOnSchema = z.object({
   /** How the machine was made: `restore`, `hand-over`, `thaw`. */

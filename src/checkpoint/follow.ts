@@ -8,6 +8,8 @@ interface FollowOptions {
   readonly signal?: AbortSignal;
   /** How often to look at the file's length, in milliseconds. */
   readonly pollMs?: number;
+  /** Bytes hashed so far. */
+  readonly progress?: (bytes: number) => void;
 }
 
 /**
@@ -20,16 +22,18 @@ export class HashFollower {
   readonly #io: StoreIo;
   readonly #path: string;
   readonly #pollMs: number;
+  readonly #progress: ((bytes: number) => void) | undefined;
   readonly #stop = new AbortController();
   readonly #signal: AbortSignal;
   readonly #hashes: Uint8Array[] = [];
   readonly #following: Promise<void>;
 
   /** Begins at once; the file need not be there yet. */
-  constructor(io: StoreIo, path: string, { signal, pollMs = 100 }: FollowOptions = {}) {
+  constructor(io: StoreIo, path: string, { signal, pollMs = 100, progress }: FollowOptions = {}) {
     this.#io = io;
     this.#path = path;
     this.#pollMs = pollMs;
+    this.#progress = progress;
     this.#signal = signal ? AbortSignal.any([signal, this.#stop.signal]) : this.#stop.signal;
     this.#following = this.#follow();
     // Heard in finish().
@@ -81,8 +85,10 @@ export class HashFollower {
   }
 
   async #hashUpTo(file: StoreFile, count: number, bytes: number, signal?: AbortSignal): Promise<void> {
-    while (this.#hashes.length < count && !signal?.aborted)
+    while (this.#hashes.length < count && !signal?.aborted) {
       this.#hashes.push(await this.#hashAt(file, this.#hashes.length, bytes));
+      this.#progress?.(Math.min(bytes, this.#hashes.length * CHUNK_BYTES));
+    }
   }
 
   async #hashAt(file: StoreFile, index: number, bytes: number): Promise<Uint8Array> {

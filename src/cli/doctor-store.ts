@@ -76,6 +76,7 @@ export async function storeClock({ checkpoint: { dir } }: Config) {
   const there = await storeNow(nodeIo({ deadlineMs: DEADLINE_MS }), dir);
   const after = Date.now();
   const offMs = there < before ? there - before : Math.max(0, there - after);
+  if (Math.abs(offMs) < 1_000) return ok("the file server's clock agrees with this node's");
   const text = `the file server's clock is ${(Math.abs(offMs) / 1000).toFixed(1)} s ${offMs < 0 ? 'behind' : 'ahead'}`;
   return Math.abs(offMs) > CLOCK_MS
     ? warn(`${text}: ages of checkpoints will look wrong (nothing else depends on it); use NTP`)

@@ -39,15 +39,27 @@ function row(machine: MachineStatus): string[] {
     phaseOf(machine),
     String(machine.steps),
     machine.cpus === null ? '-' : String(machine.cpus),
-    machine.memory_bytes === null ? '-' : formatBytes(machine.memory_bytes),
+    memoryOf(machine),
     machine.address ?? '-',
     machine.machine,
   ];
 }
 
+function memoryOf({ memory_bytes: now, memory_asked_bytes: asked }: MachineStatus): string {
+  if (now === null) return '-';
+  return asked !== null && now > asked
+    ? `${formatBytes(now)} (asked ${formatBytes(asked)})`
+    : formatBytes(now);
+}
+
+/** What a save takes is foretold from what QEMU has resident: it may be more in the end. */
+function percent({ done_bytes: done, total_bytes: total }: NonNullable<MachineStatus['progress']>): string {
+  return `${total === 0 ? 0 : Math.min(100, Math.floor((100 * done) / total))} %`;
+}
+
 function phaseOf({ phase, link, progress }: MachineStatus): string {
   if (progress)
-    return `${progress.what} ${formatBytes(progress.done_bytes)} of ${formatBytes(progress.total_bytes)}`;
+    return `${progress.what} ${percent(progress)}, ${formatBytes(progress.done_bytes)} of ${formatBytes(progress.total_bytes)}`;
   const standsStill = phase === 'frozen' || phase === 'saving' || phase === 'saved' || phase === 'parked';
   return link === 'up' || standsStill ? phase : `${phase} (no agent)`;
 }

@@ -74,13 +74,17 @@ function row(job: JobTop): string[] {
     job.phase,
     `${job.cpus_used?.toFixed(2) ?? '-'}/${job.cpus}`,
     memory(job.memory_used_bytes),
-    memory(job.memory_limit_bytes),
+    limit(job),
     memory(job.memory_resident_bytes),
     percent(job.memory_pressure),
     job.stalls
       ? [job.stalls.cpu_some, job.stalls.memory_some, job.stalls.io_some].map(percent).join(' ')
       : '-',
   ];
+}
+
+function limit({ memory_limit_bytes: now, memory_asked_bytes: asked }: JobTop): string {
+  return now > asked ? `${memory(now)} (asked ${memory(asked)})` : memory(now);
 }
 
 function memory(bytes: number | null): string {

@@ -1,6 +1,7 @@
 import * as z from 'zod';
 
 import { parseBytes } from '../model/units.ts';
+import { growthSchema } from './growth.ts';
 
 /** A size such as "512M", in bytes after parsing. */
 const bytes = z.union([z.number().int().nonnegative(), z.string()]).transform((value, context) => {
@@ -35,10 +36,13 @@ export const configSchema = z.strictObject({
     .strictObject({
       uri: z.string().default('qemu:///system'),
       socket: path.default('/run/libvirt/libvirt-sock'),
-      /** How nodes reach each other's libvirtd, for machines that move from one to the other; `{host}` becomes the node's name. */
+      /** How nodes reach each other's libvirtd, for machines that move from one to the other; `{host}` becomes the node's name. `none`: they go by the store. */
       peer_uri: z
         .string()
-        .regex(/^qemu\+(tls|tcp):\/\/\{host\}(:\d+)?\/system$/, 'must be like "qemu+tls://{host}/system"')
+        .regex(
+          /^(none|qemu\+(tls|tcp):\/\/\{host\}(:\d+)?\/system)$/,
+          'must be like "qemu+tls://{host}/system", or "none"',
+        )
         .default('qemu+tls://{host}/system'),
       /** This node's certificate as a client of other nodes' libvirtd, where libvirt itself looks for it. */
       ca_file: path.default('/etc/pki/CA/cacert.pem'),
@@ -121,7 +125,7 @@ export const configSchema = z.strictObject({
       generations: z.number().int().min(1).max(100).default(2),
       /** Of the whole store; 0 = none. */
       quota: bytes.prefault(0),
-      /** Seconds for which checkpoints of a job are kept that the scheduler does not know any more. */
+      /** Seconds for which checkpoints of a job are kept that its scheduler does not know any more and whose last node is gone. */
       retention: z
         .number()
         .positive()
@@ -216,6 +220,8 @@ export const configSchema = z.strictObject({
       keep: z.number().int().min(10).max(1_000_000).default(5_000),
     })
     .prefault({}),
+
+  growth: growthSchema,
 
   metrics: z
     .strictObject({

@@ -33,6 +33,7 @@ import { look } from './look.ts';
 import { type Checkpoints, openCheckpoints } from './moving/checkpoints.ts';
 import { discard, discardForgotten } from './moving/discard.ts';
 import { holdSignal } from './moving/hold-signal.ts';
+import { finishRaises } from './moving/raise-request.ts';
 import { releaseWhenDue } from './moving/release-timer.ts';
 import { tidyStore } from './moving/tidy.ts';
 import type { Node } from './node.ts';
@@ -41,6 +42,7 @@ import { rootSocket, userSocket } from './places.ts';
 import { Deeds } from './pressure/deeds.ts';
 import { Feed } from './pressure/feed.ts';
 import { GiveBack } from './pressure/give-back.ts';
+import { Growth } from './pressure/growth.ts';
 import { guestSample } from './pressure/guest-sample.ts';
 import { heldByBorrowers } from './pressure/lending.ts';
 import { serveMetrics } from './pressure/metrics.ts';
@@ -90,13 +92,14 @@ export class Daemon implements Node {
   readonly #stop = new AbortController();
   #orphanCheck: NodeJS.Timeout | undefined;
   #sampler: Sampler | undefined;
+  readonly #growth = new Growth(this);
   #metrics: Server | undefined;
 
   constructor(config: Config, log: Log) {
     this.config = config;
     this.log = log;
     this.deeds = new Deeds(config.state_dir, log);
-    this.giveBack = new GiveBack(this);
+    this.giveBack = new GiveBack(this, () => this.#sampler?.lookSoon());
     const connect = () =>
       Libvirt.openReconnecting(config.libvirt.uri, {
         endpoint: { kind: 'unix', path: config.libvirt.socket },
@@ -167,6 +170,7 @@ export class Daemon implements Node {
     this.accounts.start();
     this.#orphanCheck = setTimeout(() => void this.#checkOrphans(), ORPHAN_CHECK_MS);
     void releaseWhenDue(this, this.#stop.signal);
+    void finishRaises(this);
   }
 
   get view(): NodeView | undefined {
@@ -258,6 +262,7 @@ export class Daemon implements Node {
     this.#stop.abort(new CaddisError('caddisd is stopping'));
     clearTimeout(this.#orphanCheck);
     this.#sampler?.stop();
+    this.giveBack.stop();
     this.accounts.stop();
     this.#metrics?.close();
     this.#server.close();
@@ -338,6 +343,7 @@ export class Daemon implements Node {
           job.report = { sample, steps: pressure.sessions, used: pressure.job };
           enforceCpuLimit(job);
         }
+        this.#growth.reported(job);
         // An owner that wakes up is not kept waiting for the next look.
         if (this.giveBack.isLending) this.#sampler?.lookSoon();
       },

@@ -7,7 +7,7 @@ import { denyPort } from '../vm/network/anti-spoof.ts';
 import { killQemu, qemuProcess } from '../vm/qemu-process.ts';
 import { removeScratch } from '../vm/scratch.ts';
 import type { Job } from './job.ts';
-import { ask, freeze, thaw } from './moving/freeze.ts';
+import { ask, freeze, isPutBackByItself, thaw } from './moving/freeze.ts';
 import { removeIntent } from './moving/intents.ts';
 import { park } from './moving/park.ts';
 import { bringBack, powerOff, sendBack, wakeReleased, writeOut } from './moving/release.ts';
@@ -102,6 +102,7 @@ async function report(job: Job, reason: string): Promise<void> {
 async function destroy(node: Node, job: Job): Promise<void> {
   const { domain, guest } = job.resources;
   guest?.close();
+  if (isPutBackByItself(job)) await giveBack(job, 'its checkpoints', forgetCheckpoints(node, job));
   try {
     if (domain) return await node.context.hypervisor.destroy(domain);
   } catch (error) {
@@ -109,6 +110,12 @@ async function destroy(node: Node, job: Job): Promise<void> {
   }
   const qemu = (await recordedQemu(job.places)) ?? (await qemuProcess(job.machine));
   if (qemu) await killQemu(qemu);
+}
+
+/** A job that wants to run again from its beginning is not to go on from the middle. Before its claim is free. */
+async function forgetCheckpoints({ context: { checkpoints } }: Node, job: Job): Promise<void> {
+  for (const { number } of (await checkpoints?.store.generations(job.key)) ?? [])
+    await checkpoints?.store.removeGeneration(job.key, number);
 }
 
 /** Gives everything back. What cannot be given back now is logged, and taken up by the next sweep; the rest goes all the same. */

@@ -165,6 +165,16 @@ export class Guest {
     this.#link.lease(milliseconds);
   }
 
+  /** What the job's user must know, as a line in the stderr of its steps. */
+  note(text: string): void {
+    this.#link.note(text);
+  }
+
+  /** Sends a signal to the processes of all steps. */
+  signal(number: number): void {
+    this.#router.killAll(number);
+  }
+
   /** Signals that were held are handed on, or forgotten. */
   releaseSignals(deliver: boolean): void {
     this.#router.releaseSignals(deliver);
@@ -253,6 +263,12 @@ export class Guest {
   /** Ends every shim with this reason: the machine is gone or going. */
   endAll(reason: string): void {
     this.#router.close(`caddis: ${reason}`);
+  }
+
+  /** Hears nothing of its guest any more, which goes on having somebody to talk to: to be followed by `close`. */
+  deafen(): void {
+    clearInterval(this.#watch);
+    this.#link.deafen();
   }
 
   close(): void {

@@ -20,6 +20,7 @@ import type { KeptFile } from './moving/kept-output.ts';
 import type { SavedSessions } from './moving/moved-sessions.ts';
 import type { StepOutputs } from './moving/step-outputs.ts';
 import type { MachinePlaces } from './places.ts';
+import { Turns } from './turns.ts';
 
 /** What a job holds on this node, filled in as its start goes on; whatever is set is given back at its end. */
 export interface JobResources {
@@ -69,6 +70,8 @@ export class Job {
   savedAs: number | undefined;
   /** Under way, or done: the next start is bound to a host. */
   binding: Promise<void> | undefined;
+  /** The same for asking for more memory in its name. */
+  raising: Promise<void> | undefined;
   /** Steps with which a restored machine came and that no client has claimed yet. */
   cameWith: SavedSessions['sessions'] = [];
   /** Output of earlier runs that waits for its step to take it over. */
@@ -89,6 +92,8 @@ export class Job {
   leftSinceMs: number | undefined;
   /** For how long it stood still so far. */
   frozenMs = 0;
+  /** Monotonic; when its own script asked its scheduler to run it again. */
+  putBackByItselfMs: number | undefined;
   /** What its time limit does not know of what it stood still for others; below 0: it was given too much. */
   owedMs = 0;
   /** The checkpoint that is this job's machine as it stands still: nothing of it may run before that is withdrawn. */
@@ -114,7 +119,9 @@ export class Job {
   readonly #execute: Execute;
   /** Steps are carried out one after the other, in the order of their events. */
   #work: Promise<void> = Promise.resolve();
-  #turn: Promise<void> = Promise.resolve();
+  /** Its size changes, or its machine is written, one at a time. */
+  readonly #sizing = new Turns();
+  readonly #checkpointing = new Turns();
 
   constructor(options: {
     facts: MachineFacts;
@@ -132,10 +139,10 @@ export class Job {
     this.#execute = options.execute;
     this.log = options.log.child({ job: formatKey(this.key), incarnation: options.facts.incarnation });
     this.hostCpu = { startTicks: undefined, beforeMs: options.facts.hostCpuBeforeMs ?? 0, nowMs: 0 };
-    const { cpus, memoryBytes } = options.facts.request;
+    const { request, growth } = options.facts;
     this.sizes = {
-      cpus,
-      memoryBytes,
+      cpus: growth?.cpus ?? request.cpus,
+      memoryBytes: growth?.memoryBytes ?? request.memoryBytes,
       pluggedBytes: 0,
       totalBytes: undefined,
       idleLossBytes: 0,
@@ -157,28 +164,17 @@ export class Job {
   }
 
   get request(): JobRequest {
-    const { request } = this.facts;
-    return {
-      ...request,
-      key: this.key,
-      cpus: request.cpus,
-      memoryBytes: request.memoryBytes,
-      memorySource: request.memorySource,
-      scratchBytes: request.scratchBytes,
-      vm: request.vm,
-      devices: undefined,
-      cpuLimits: request.cpuLimits,
-    };
+    return requestOf(this.facts);
   }
 
   /** Runs `work` alone: growth is asked for by every step of a job, often at the same time. */
   exclusive<T>(work: () => Promise<T>): Promise<T> {
-    const result = this.#turn.then(work);
-    this.#turn = result.then(
-      () => undefined,
-      () => undefined,
-    );
-    return result;
+    return this.#sizing.take(work);
+  }
+
+  /** One checkpoint of a running job at a time, most of which is a copy that growth need not wait for. */
+  oneCheckpoint<T>(work: () => Promise<T>): Promise<T> {
+    return this.#checkpointing.take(work);
   }
 
   /** Takes an event; resolves when its steps, and those of all events before it, have been carried out. */
@@ -210,4 +206,18 @@ export class Job {
       if (next) await this.#carryOut(this.#advance(next));
     }
   }
+}
+
+export function requestOf({ key, request }: Pick<MachineFacts, 'key' | 'request'>): JobRequest {
+  return {
+    ...request,
+    key,
+    cpus: request.cpus,
+    memoryBytes: request.memoryBytes,
+    memorySource: request.memorySource,
+    scratchBytes: request.scratchBytes,
+    vm: request.vm,
+    devices: undefined,
+    cpuLimits: request.cpuLimits,
+  };
 }

@@ -75,6 +75,7 @@ export async function decideRelay(
   if (rule.startsStep) env[`${prefix}CADDIS_RELAY`] = `${request.session}`;
   // The command itself cannot stand there; the step that it starts can, in this job's machine.
   if (!shared && rule.startsStep) env[`${prefix}CADDIS_CWD`] = call.cwd;
+  if (rule.putsJobBack) job.putBackByItselfMs = performance.now();
   job.log.debug(`relayed: ${argv.join(' ')}`);
   const { uid, gid, groups } = job.identity;
   return {

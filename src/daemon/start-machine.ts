@@ -2,11 +2,10 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 
 import type { Config } from '../config/schema.ts';
-import type { SetupDocument, SetupResult } from '../guest/protocol/machine-documents.ts';
+import type { SetupDocument } from '../guest/protocol/machine-documents.ts';
 import { CaddisError, isNodeUnfit, messageOf, NodeUnfit } from '../model/errors.ts';
-import { formatBytes, MiB } from '../model/units.ts';
-import { admitMemory, type NodeCapacity, QEMU_OVERHEAD_BYTES } from '../vm/capacity.ts';
-import { memoryToPlug, mostOffered } from '../vm/grow.ts';
+import { MiB } from '../model/units.ts';
+import { type NodeCapacity, QEMU_OVERHEAD_BYTES } from '../vm/capacity.ts';
 import { type GuestMount, guestMounts, withAddress } from '../vm/host-mounts.ts';
 import { type Hypervisor, unfit } from '../vm/hypervisor.ts';
 import { metadataXml } from '../vm/metadata.ts';
@@ -18,6 +17,7 @@ import { createScratch } from '../vm/scratch.ts';
 import { type Acceleration, type BaseShape, domainXml } from '../vm/shape.ts';
 import type { Guest } from './guest.ts';
 import type { Job } from './job.ts';
+import { admit, GROW_TIMEOUT_MS, grow, noteMemory } from './machine-size.ts';
 import type { Checkpoints } from './moving/checkpoints.ts';
 import { createPlaces, recordQemu } from './places.ts';
 
@@ -42,13 +42,6 @@ const SCRATCH_SERIAL = 'caddis-scratch';
 /** A burst of array tasks must not ask at the same moment; a boot takes longer than this. */
 const ASK_JITTER_MS = 500;
 const ASK_TIMEOUT_MS = 10_000;
-/** How long plugged memory and CPUs may take to show in the guest; 2 GiB took half a second (facts: "Clones"). */
-const GROW_TIMEOUT_MS = 30_000;
-/** How often the size is corrected when the guest offers less than was worked out. */
-const GROW_ATTEMPTS = 3;
-
-/** What a guest keeps for itself, where no idle moment can be seen any more: 31 MiB were measured. */
-const ADOPTED_LOSS_BYTES = 48 * MiB;
 
 export function newMachineName(): string {
   return `caddis-${randomBytes(6).toString('hex')}`;
@@ -106,114 +99,6 @@ export async function startMachine(context: NodeContext, job: Job, signal: Abort
   lap('setup');
   await grow(context, job, { cpus: job.sizes.cpus, memoryBytes: job.sizes.memoryBytes }, signal);
   lap('grow');
-}
-
-/**
- * Grows a running machine to these sizes (undefined: leave). Throws NodeUnfit when the node or its maxima do not allow it, or the guest does not show it in time.
- */
-export async function grow(
-  context: NodeContext,
-  job: Job,
-  wanted: { cpus: number | undefined; memoryBytes: number | undefined },
-  signal: AbortSignal,
-): Promise<void> {
-  const { domain, guest } = job.resources;
-  if (!domain || !guest) throw new CaddisError('the machine is not there yet');
-  const { shape, hypervisor } = context;
-  if (job.sizes.totalBytes === undefined) await learnSizes(context, job, signal);
-  // What is not asked for stays: the guest takes CPUs beyond the number that it is told out of service.
-  const cpus = Math.min(wanted.cpus ?? job.sizes.cpus ?? 1, shape.maxCpus);
-  if (wanted.cpus !== undefined && wanted.cpus > shape.maxCpus)
-    throw new NodeUnfit(
-      `the job has ${wanted.cpus} CPUs, this node's machines at most ${shape.maxCpus} (vm.cpus_max)`,
-      {
-        wholeNode: false,
-      },
-    );
-  if (cpus > 1) await hypervisor.setVcpus(domain, cpus);
-  if (context.config.vm.cpu_quota_percent < 100)
-    await hypervisor.setCpuQuota(domain, context.config.vm.cpu_quota_percent);
-
-  const asked = wanted.memoryBytes ?? job.sizes.memoryBytes ?? 0;
-  const memoryBytes = fitting(job, asked, shape);
-  const mostPlugged = shape.maxMemoryBytes - shape.baseMemoryBytes;
-  for (let attempt = 0; attempt < GROW_ATTEMPTS; attempt++) {
-    const now = { pluggedBytes: job.sizes.pluggedBytes, availableBytes: offered(job) };
-    const plug = Math.min(memoryToPlug(memoryBytes, now), mostPlugged);
-    const growing = plug > job.sizes.pluggedBytes;
-    if (growing) {
-      await admit(context, job, plug - job.sizes.pluggedBytes);
-      await hypervisor.requestMemory(domain, plug);
-    }
-    if (!growing && attempt > 0) break;
-    // The guest is done when it shows this much; what it loses to page structures stays in its total.
-    const total = growing ? (job.sizes.totalBytes ?? 0) + plug - job.sizes.pluggedBytes : 0;
-    const done = await guest.resize(
-      { cpus, memoryBytes: total, jobMemoryBytes: memoryBytes },
-      { timeoutMs: GROW_TIMEOUT_MS, signal },
-    );
-    job.sizes.pluggedBytes = plug;
-    noteMemory(job, done);
-    if (offered(job) >= memoryBytes) break;
-  }
-  // Of the whole node it is what it is.
-  if (offered(job) < memoryBytes && memoryBytes === asked)
-    throw new NodeUnfit(
-      `the machine offers ${formatBytes(offered(job))} of the ${formatBytes(memoryBytes)} that the job asked for`,
-      { wholeNode: false },
-    );
-  job.sizes.cpus = wanted.cpus ?? job.sizes.cpus;
-  job.sizes.memoryBytes = wanted.memoryBytes === undefined ? job.sizes.memoryBytes : memoryBytes;
-}
-
-/**
- * A job of the whole node (--mem=0, or all that the scheduler counts) gets the node less what its machine needs for itself. Throws NodeUnfit for more than a machine may have.
- */
-function fitting(job: Job, wantedBytes: number, shape: BaseShape): number {
-  const mostPlugged = shape.maxMemoryBytes - shape.baseMemoryBytes;
-  const most = mostOffered(mostPlugged, {
-    pluggedBytes: job.sizes.pluggedBytes,
-    availableBytes: offered(job),
-  });
-  if (wantedBytes <= most) return wantedBytes;
-  if (wantedBytes > shape.maxMemoryBytes)
-    throw new NodeUnfit(
-      `the job's ${formatBytes(wantedBytes)} do not fit into a machine of this node: at most ${formatBytes(shape.maxMemoryBytes)} (vm.memory_max)`,
-      { wholeNode: false },
-    );
-  job.log.info(
-    `the job has the whole node: its machine offers ${formatBytes(most)} of ${formatBytes(wantedBytes)}`,
-  );
-  return most;
-}
-
-/** A restarted caddisd asks libvirt and the guest how large a machine has become. */
-async function learnSizes({ hypervisor }: NodeContext, job: Job, signal: AbortSignal): Promise<void> {
-  const { domain, guest } = job.resources;
-  if (!domain || !guest) return;
-  job.sizes.pluggedBytes = await hypervisor.pluggedMemory(domain);
-  const question = { cpus: 0, memoryBytes: 0, jobMemoryBytes: 0 };
-  job.sizes.idleLossBytes = ADOPTED_LOSS_BYTES;
-  noteMemory(job, await guest.resize(question, { timeoutMs: GROW_TIMEOUT_MS, signal }));
-}
-
-/** Takes what a guest said of its memory. Only a machine in which no step runs shows what it keeps for itself. */
-function noteMemory(job: Job, said: SetupResult): void {
-  const { memTotalBytes: total, memAvailableBytes: available } = said;
-  job.sizes.totalBytes = total;
-  job.sizes.availableBytes = available;
-  if (job.resources.guest?.steps === 0) job.sizes.idleLossBytes = (total ?? 0) - (available ?? 0);
-}
-
-/** Bytes that the machine has for its job: what the job uses at this moment is its own and does not count as missing. */
-function offered(job: Job): number {
-  return (job.sizes.totalBytes ?? 0) - job.sizes.idleLossBytes;
-}
-
-/** Throws NotEnoughMemory. What borrowers hold is an owner's when it wants it, so that it is never refused for them; to a borrower it is taken. */
-export function admit({ config, heldByBorrowers }: NodeContext, job: Job, bytes: number): Promise<void> {
-  const returnable = config.pressure.scavenge.includes(job.facts.request.queue) ? 0 : heldByBorrowers();
-  return admitMemory(bytes, config.vm.reserve_memory, returnable);
 }
 
 /** For each start, whoever needs the answer first. */

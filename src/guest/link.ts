@@ -68,6 +68,12 @@ export interface PauseFlags {
 /** Reconnects are cheap (3-5 ms, facts/vm.md): begin quickly, and do not spin when QEMU is gone or a guest misbehaves. */
 const BACKOFF_FIRST_MS = 10;
 const BACKOFF_MOST_MS = 1000;
+/**
+ * A guest that says nothing for so long is connected to anew. QEMU hears nothing of a socket that is closed while its machine stands still, and what the guest writes before another one is there
+ * stops that port for good: only a socket that is closed while the machine runs frees it (hw/char/virtio-console.c: throttled without a watch). Doubles, since a guest that boots is silent too.
+ */
+const SILENT_FIRST_MS = 3000;
+const SILENT_MOST_MS = 12_000;
 /** A link that held this long was sound: the next break is retried at once again. */
 const SOUND_AFTER_MS = 5000;
 /** Session frames that may come between the two ports' echoes: an ATTACH or two for each relayed command. */
@@ -88,14 +94,23 @@ export class GuestLink extends EventEmitter<GuestLinkEvents> implements SessionL
   #upSinceMs = 0;
   #backoffMs = BACKOFF_FIRST_MS;
   #retry: NodeJS.Timeout | undefined;
+  #silence: NodeJS.Timeout | undefined;
+  readonly #silentFirstMs: number;
+  #silentMs: number;
   #closed = false;
   #generation = 0;
   #logSecond = 0;
   #logCount = 0;
 
   /** `controlPath`, `bulkPath`: the unix sockets on which QEMU listens for the two ports. Nothing happens before `open`. */
-  constructor(options: { readonly controlPath: string; readonly bulkPath: string }) {
+  constructor(options: {
+    readonly controlPath: string;
+    readonly bulkPath: string;
+    /** For tests. */
+    readonly silentMs?: number;
+  }) {
     super();
+    this.#silentFirstMs = this.#silentMs = options.silentMs ?? SILENT_FIRST_MS;
     this.#paths = { [Port.Control]: options.controlPath, [Port.Bulk]: options.bulkPath };
   }
 
@@ -112,6 +127,14 @@ export class GuestLink extends EventEmitter<GuestLinkEvents> implements SessionL
     clearTimeout(this.#retry);
     this.#drop('closed');
     this.#requests.failAll(new Error('the link to the guest was closed'));
+  }
+
+  /** Takes nothing in any more, and does not reconnect: to be followed by `close`. */
+  deafen(): void {
+    this.#closed = true;
+    clearTimeout(this.#retry);
+    clearTimeout(this.#silence);
+    if (this.#ports) for (const port of Object.values(this.#ports)) port.deafen();
   }
 
   /** Resolves when the link is up. Rejects with the last reason when it is not within `timeoutMs`. */
@@ -176,6 +199,11 @@ export class GuestLink extends EventEmitter<GuestLinkEvents> implements SessionL
     this.#sendNow(frameOf({ type: FrameType.Lease, offset: BigInt(ms) }));
   }
 
+  /** Says one line on the stderr of every step that runs. */
+  note(text: string): void {
+    this.#sendNow(frameOf({ type: FrameType.Note, payload: Buffer.from(text, 'utf8') }));
+  }
+
   /** Round trip over the control port, in milliseconds. */
   async ping(options: RequestOptions): Promise<number> {
     const began = performance.now();
@@ -218,12 +246,17 @@ export class GuestLink extends EventEmitter<GuestLinkEvents> implements SessionL
         drained: () => this.emit('drain'),
       });
     this.#ports = { [Port.Control]: port(Port.Control), [Port.Bulk]: port(Port.Bulk) };
+    clearTimeout(this.#silence);
+    this.#silence = setTimeout(() => this.#broke(new Error('no answer from the guest')), this.#silentMs);
+    this.#silentMs = Math.min(2 * this.#silentMs, SILENT_MOST_MS);
   }
 
   #portReady(number: PortNumber): void {
     this.#ready.add(number);
     if (this.#up || this.#ready.size < 2) return;
     this.#up = true;
+    clearTimeout(this.#silence);
+    this.#silentMs = this.#silentFirstMs;
     this.#upSinceMs = performance.now();
     this.emit('up', this.#generation);
     for (const frame of this.#early.splice(0)) this.emit('frame', frame);
@@ -243,6 +276,7 @@ export class GuestLink extends EventEmitter<GuestLinkEvents> implements SessionL
 
   /** Both ports go together: a generation is of both or of none. */
   #drop(reason: string): void {
+    clearTimeout(this.#silence);
     if (this.#ports) for (const port of Object.values(this.#ports)) port.close();
     this.#ports = undefined;
     if (!this.#up) return;

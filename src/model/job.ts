@@ -101,6 +101,12 @@ export interface JobRequest {
   readonly workDir: string;
 }
 
+/** What a job's machine has. */
+export interface MachineSize {
+  readonly memoryBytes: number;
+  readonly cpus: number;
+}
+
 /** What a scheduler meant by a signal that can be more than one thing: a job's machine is frozen first, then this is asked. */
 export type Verdict =
   /** A user's or a limit's: the processes get it. */

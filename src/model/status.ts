@@ -36,6 +36,8 @@ export interface MachineStatus {
   readonly steps: number;
   readonly cpus: number | null;
   readonly memory_bytes: number | null;
+  /** What was asked for: a machine that was grown has more. */
+  readonly memory_asked_bytes: number | null;
   readonly memory_available_bytes: number | null;
   readonly address: string | null;
   readonly qemu_pid: number | null;

@@ -48,6 +48,8 @@ export interface JobTop {
   /** CPUs of the host in use. */
   readonly cpus_used: number | null;
   readonly memory_limit_bytes: number;
+  /** Of which its request is so much; the rest was grown. */
+  readonly memory_asked_bytes: number;
   /** Of that limit, what could not be had back at once; null until the agent has reported. */
   readonly memory_used_bytes: number | null;
   /** Of the host's memory, held by the machine. */

@@ -12,8 +12,8 @@ export interface Situation {
   readonly borrowers: readonly Victim[];
   /** Parked machines, of whichever job: the store has all of them. */
   readonly parked: readonly { readonly job: string; readonly residentBytes: number }[];
-  /** What eviction moves, in bytes a second, and what a balloon takes. */
-  readonly bandwidth: { readonly save: number; readonly reclaim: number };
+  /** What saves move, in bytes a second. */
+  readonly bandwidth: { readonly save: number };
   /** Why nothing can be saved now (no store, away, full), if so. */
   readonly storeTrouble: string | undefined;
   /** A machine that stands still for owners for so long does better elsewhere. */
@@ -97,10 +97,9 @@ function forCpus(need: CpuNeed, borrowers: readonly Victim[]): Act[] {
   const awake = borrowers.filter(({ standing }) => standing === 'awake');
   return inOrder(awake).flatMap((victim) => {
     const act = (measure: Measure) => ({ job: victim.job, measure, why: need.why, numbers: need.numbers });
-    const acts: Act[] = victim.weight === 'least' ? [] : [act({ do: 'least-weight' })];
     // One that leaves the CPUs alone harms nobody by being awake.
-    if (need.is === 'all' && victim.cpus >= need.harmsFromCpus) acts.push(act({ do: 'freeze' }));
-    return acts;
+    if (need.is === 'all' && victim.cpus >= need.harmsFromCpus) return [act({ do: 'freeze' })];
+    return victim.weight === 'least' ? [] : [act({ do: 'least-weight' })];
   });
 }
 

@@ -20,6 +20,14 @@ export interface GuestSample {
   /** Microseconds since the guest's boot. */
   readonly stalls: Stalls | undefined;
   readonly oomKills: number;
+  /** How the job stands to its limits; undefined: its agent is an older one. */
+  readonly job?:
+    | {
+        readonly heldBytes: number;
+        readonly wallBytes: number | undefined;
+        readonly markBytes: number | undefined;
+      }
+    | undefined;
 }
 
 export interface HostSample {

@@ -21,6 +21,8 @@ export type RelayRule =
       readonly startsStep: boolean;
       /** What a variable's name must begin with to reach such a step whatever its user says of the environment. */
       readonly stepVariablePrefix?: string;
+      /** The job puts itself back into the queue: as natively, to run again from its beginning. */
+      readonly putsJobBack?: boolean;
       /** It may be run a second time when the first was cut off by a move: it only asks, or its steps are found again. */
       readonly mayRepeat?: boolean;
     }

@@ -1,4 +1,4 @@
-import type { HookCall, JobFacts, JobKey, JobRequest, StepPlan, Verdict } from '../model/job.ts';
+import type { HookCall, JobFacts, JobKey, JobRequest, MachineSize, StepPlan, Verdict } from '../model/job.ts';
 import type { NodeReport } from '../model/node-report.ts';
 import type { EndedJob, Usage } from '../model/usage.ts';
 import type { RelayRule } from './relay.ts';
@@ -90,6 +90,19 @@ export interface Scheduler {
   requeue(request: JobRequest, signal: AbortSignal): Promise<'by-signal' | 'by-exit'>;
   /** By which an admin has a job start on one host alone. */
   readonly placement: Placement;
+  /** Notes, where users and admins look, how large the machine of a job that runs has become; undefined: it is what was asked for. Rejects with what its command says. */
+  noteSize(request: JobRequest, size: MachineSize | undefined, signal: AbortSignal): Promise<void>;
+  /** Asks for more memory in a job's name. */
+  readonly raise: {
+    /** Throws CaddisError with the reason why that cannot be. */
+    check(request: JobRequest, signal: AbortSignal): Promise<void>;
+    /** Keeps a task that runs from starting again before it has been asked for more, where its scheduler would be quicker. Until `release`. */
+    hold(request: JobRequest, signal: AbortSignal): Promise<void>;
+    /** In place of what was asked for, once the task waits: until then it is waited for, until `signal` aborts. Rejects with what the command says. */
+    memory(request: JobRequest, bytes: number, signal: AbortSignal): Promise<void>;
+    /** Idempotent. Resolves for a job that is gone. */
+    release(request: JobRequest, signal: AbortSignal): Promise<void>;
+  };
   /**
    * The limit on this run of a job, and what is left of it; undefined: there is none. `startedAtMs`: when its prolog ran, for schedulers that count from there. Throws
    * SchedulerUnavailable.

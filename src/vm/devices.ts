@@ -50,8 +50,17 @@ export function requestMemoryXml(domainXml: string, requestedBytes: number): str
 
 /** Bytes that the virtio-mem device of a live domain's XML was asked to give; 0 if there is none. */
 export function requestedMemory(domainXml: string): number {
+  return sizeOf(domainXml, 'requested');
+}
+
+/** Bytes that it has given. */
+export function presentMemory(domainXml: string): number {
+  return sizeOf(domainXml, 'current');
+}
+
+function sizeOf(domainXml: string, what: 'requested' | 'current'): number {
   const element = /<memory model='virtio-mem'[\s\S]*?<\/memory>/.exec(domainXml)?.[0] ?? '';
-  return Number(/<requested unit='KiB'>(\d+)<\/requested>/.exec(element)?.[1] ?? 0) * 1024;
+  return Number(new RegExp(`<${what} unit='KiB'>(\\d+)</${what}>`).exec(element)?.[1] ?? 0) * 1024;
 }
 
 /** Memory that a live domain was made with, in bytes: all that its balloon counts from. QEMU leaves a virtio-mem device's out (measured with 7.2). */

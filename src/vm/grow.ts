@@ -19,6 +19,16 @@ export function memoryToPlug(
   return now.pluggedBytes + Math.ceil((missing * (1 + MEMORY_MAP_SHARE)) / block) * block;
 }
 
+/** The same for less: bytes that may stay plugged when the guest is to offer `wantedBytes` and no more. */
+export function memoryToKeep(
+  wantedBytes: number,
+  now: { pluggedBytes: number; availableBytes: number },
+): number {
+  const block = 2 * MiB;
+  const spare = (now.availableBytes - MARGIN_BYTES - wantedBytes) * (1 + MEMORY_MAP_SHARE);
+  return Math.max(now.pluggedBytes - Math.floor(Math.max(spare, 0) / block) * block, 0);
+}
+
 /** The most that a guest can offer when all of `mostPluggedBytes` is plugged: what memoryToPlug never asks more for. */
 export function mostOffered(
   mostPluggedBytes: number,

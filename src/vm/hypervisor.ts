@@ -16,12 +16,13 @@ import {
   type Versions,
   xmlFlags,
 } from '../libvirt/index.ts';
-import { CaddisError, messageOf, NodeUnfit } from '../model/errors.ts';
+import { messageOf, NodeUnfit } from '../model/errors.ts';
 import {
   baseMemory,
   type DiskLimits,
   type NicOptions,
   nicXml,
+  presentMemory,
   requestedMemory,
   requestMemoryXml,
   scratchDiskXml,
@@ -82,17 +83,6 @@ export class Hypervisor {
 
   resume(domain: Domain): Promise<void> {
     return this.#libvirt.resume(domain, { timeoutMs: 10_000 });
-  }
-
-  /**
-   * Makes a machine whose memory was saved fit to be migrated: QEMU refuses that (7.2: "paused due to previous migration") until its vCPUs have been started again, and nothing else takes it
-   * out of that state. They run for some milliseconds: the caller must have cut it off before from everything that could hear of it, and must end it when this rejects, since it
-   * may run then.
-   */
-  async stir(domain: Domain): Promise<void> {
-    await this.#libvirt.resume(domain, { timeoutMs: 5_000 });
-    await this.#libvirt.suspend(domain, { timeoutMs: 5_000 });
-    if (!(await this.isPaused(domain))) throw new CaddisError('it does not stand still any more');
   }
 
   async isPaused(domain: Domain): Promise<boolean> {
@@ -183,6 +173,11 @@ export class Hypervisor {
     return this.#libvirt.setVcpus(domain, count, modify.live);
   }
 
+  /** vCPUs that are plugged in, whether the guest uses them or not. */
+  vcpus(domain: Domain): Promise<number> {
+    return this.#libvirt.getVcpus(domain, modify.live);
+  }
+
   /** Bounds each vCPU to a share of a host CPU; 100 = no bound. */
   async setCpuQuota(domain: Domain, percent: number): Promise<void> {
     const quota = percent >= 100 ? -1 : Math.round((QUOTA_PERIOD_US * percent) / 100);
@@ -222,6 +217,11 @@ export class Hypervisor {
   /** What `requestMemory` was last told, in bytes; 0 for a machine that was never grown. */
   async pluggedMemory(domain: Domain): Promise<number> {
     return requestedMemory(await this.#libvirt.xml(domain));
+  }
+
+  /** What the guest has of it, in bytes: it gives back what it can, when it can. */
+  async presentMemory(domain: Domain): Promise<number> {
+    return presentMemory(await this.#libvirt.xml(domain));
   }
 
   async setFacts(domain: Domain, facts: MachineFacts): Promise<void> {
@@ -278,7 +278,7 @@ export class Hypervisor {
   }
 }
 
-/** QEMU has written this machine's memory already, and the machine did not run since. QEMU's own words (7.2, migrate_prepare). */
+/** QEMU has written this machine's memory already, and the machine did not run since: it neither does so again nor lets it go elsewhere. QEMU's own words (7.2, migrate_prepare). */
 export function isSavedBefore(error: unknown): boolean {
   return isLibvirtError(error) && /paused due to previous migration/.test(error.message);
 }

@@ -50,6 +50,20 @@ export const machineFacts = z.object({
   restoredFrom: z.number().optional(),
   /** The scheduler was told to start the job on this host alone (`caddis migrate --to`); `before`: what it had been told until then. */
   bound: z.object({ host: z.string(), before: z.string() }).optional(),
+  /** What became of its size beside its request. */
+  growth: z
+    .object({
+      /** What the machine was grown to; absent: it has what was asked for. */
+      memoryBytes: z.number().optional(),
+      cpus: z.number().optional(),
+      /** What its user asked for, before anything was asked for in the job's name. */
+      askedBytes: z.number().optional(),
+      /** What was asked for in the job's name, or will be when it waits. */
+      raisedBytes: z.number().optional(),
+      /** How often it was put back into the queue for more. */
+      requeues: z.number().default(0),
+    })
+    .optional(),
   startedAt: z.string(),
   /** For how long the job had run before this start, in milliseconds. */
   ranBeforeMs: z.number().optional(),

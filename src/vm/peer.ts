@@ -7,7 +7,7 @@ import { CaddisError } from '../model/errors.ts';
 const OPEN_TIMEOUT_MS = 5_000;
 const ABORT_TIMEOUT_MS = 5_000;
 /** A connection between the two nodes that has died is noticed by QEMU after minutes alone. */
-const STALL_MS = 10_000;
+const STALL_MS = 15_000;
 const LOOK_EVERY_MS = 1_000;
 
 type Progress = (doneBytes: number, totalBytes: number) => void;
@@ -18,9 +18,9 @@ export interface PeerCertificates {
   readonly key: string;
 }
 
-/** URI of a node's libvirtd, of the site's pattern. */
-export function peerUri(pattern: string, host: string): string {
-  return pattern.replace('{host}', host);
+/** URI of a node's libvirtd, of the site's pattern (libvirt.peer_uri); undefined where machines are not handed over. */
+export function peerUri(pattern: string, host: string): string | undefined {
+  return pattern === 'none' ? undefined : pattern.replace('{host}', host);
 }
 
 /**

@@ -5,6 +5,7 @@ import { startOn, stopOn } from '../lab/caddisd.ts';
 import type { Lab, LabHost } from '../lab/host.ts';
 import { type BenchOptions, type Figures, onLab } from './bench.ts';
 import { criu } from './criu.ts';
+import { handOvers } from './hand-over.ts';
 import { domainOf, type LiveJob, setDirtyRate, startLiveJob } from './live-job.ts';
 import { liveMigrations } from './live-migration.ts';
 import { pausesOf } from './periodic-pause.ts';
@@ -17,6 +18,7 @@ const DIRTY_MB_PER_S = 100;
 /** While caddisd is stopped the job is not to stop by itself: its guest is given this before. */
 const LONG_LEASE = '[checkpoint]\nlease = 600\n';
 const LEASE_TAKEN_MS = 3000;
+const FROM_STORE = '[checkpoint]\npark = 0\n';
 
 /**
  * Saving, restoring, checkpoints and migration of real sbatch jobs that hold live data, beside what plain libvirt, dd and CRIU take for the same in this run.
@@ -50,13 +52,19 @@ async function ofSize(lab: Lab, megabytes: number, runs: number, say: BenchOptio
     const dirty = await pausesOf(lab, node, job, runs);
     await setDirtyRate(job, 0);
     say(`${megabytes} MB: requeue`);
+    // A machine that stands where it was would be thawed.
+    await startAnew(lab, node, FROM_STORE);
     const requeued = await requeue(lab, node, job);
+    await startAnew(lab, node);
+    say(`${megabytes} MB: hand-over`);
+    const handedOver = await handOvers(lab, job, node, other);
     say(`${megabytes} MB: plain libvirt`);
     const { plain, migration } = await withoutCaddisd(lab, node, other, job, requeued.virshRestoreAim);
     say(`${megabytes} MB: CRIU`);
     return {
       request_mib: job.requestMib,
       ...requeued.figures,
+      hand_over: handedOver,
       ...plain,
       periodic_pause: {
         idle,
@@ -68,6 +76,11 @@ async function ofSize(lab: Lab, megabytes: number, runs: number, say: BenchOptio
   } finally {
     await asUser(lab, ['scancel', job.id], { user: 'root' });
   }
+}
+
+async function startAnew(lab: Lab, node: LabHost, extra = ''): Promise<void> {
+  await stopOn(node);
+  await startOn(lab, node, extra);
 }
 
 /** libvirt alone, on the job's own machine: caddisd is stopped meanwhile, and takes the machine back afterwards. */
@@ -85,9 +98,11 @@ async function withoutCaddisd(
   await stopOn(node);
   try {
     const { figures, restoreMs } = await plainSave(lab, node, domain);
+    // It would end a machine that is no job's.
+    await stopOn(other);
     const migration = await liveMigrations(job, { domain, from: node, to: other }, DIRTY_MB_PER_S);
     return { plain: { virsh: figures, restore_aim: restoreAim(restoreMs) }, migration };
   } finally {
-    await startOn(lab, node);
+    await Promise.all([startOn(lab, node), startOn(lab, other)]);
   }
 }

@@ -6,12 +6,14 @@ import {
   makeSmall,
   outputOf,
   remove,
+  residentOf,
   restart,
   smallNode,
   startBorrower,
   startOwner,
   type Turn,
   untilDone,
+  untilRested,
   untilSays,
   type Work,
   wake,
@@ -62,9 +64,10 @@ async function measure(lab: Lab, size: number, options: BenchOptions): Promise<F
   const work = { megabytes: Math.round(owned - 64 - 500), seconds: options.seconds ?? SECONDS };
   const owner = await startOwner(lab, 'slurm', node, owned - 64, [work]);
   const rounds: Round[] = [];
+  const rest = await residentOf(node, owner);
   try {
     for (let run = 1; run <= runs; run++) {
-      rounds.push(await round(lab, node, owner, { size, owned, run, work }));
+      rounds.push(await round(lab, node, owner, { size, owned, run, work, rest }));
       say(`borrower of ${size} MB, run ${run}: ${JSON.stringify(rounds.at(-1)?.watched)}`);
     }
   } finally {
@@ -78,7 +81,7 @@ async function round(
   lab: Lab,
   node: LabHost,
   owner: Awaited<ReturnType<typeof startOwner>>,
-  { size, owned, run, work }: { size: number; owned: number; run: number; work: Work },
+  { size, owned, run, work, rest }: { size: number; owned: number; run: number; work: Work; rest: number },
 ): Promise<Round> {
   // A new caddisd has not seen the owner grow in an earlier turn: what it grew by is not lent for two minutes.
   await restart(lab, node, smallNode(owned));
@@ -86,18 +89,20 @@ async function round(
   try {
     await untilSays(borrower, 'tick 3 ');
     const [mine, lent] = await Promise.all([pidOf(node, owner), pidOf(node, borrower)]);
+    if (run > 1) await untilRested(node, owner, rest);
     const watch = watchGiveBack(mine, lent);
     const turn = 2 * run - 1;
     await beginTurn(owner, turn, work);
     const watched = await watch;
     const evicted = await untilDone(node, borrower, 'evict');
     const beside = await endOfTurn(owner, turn);
+    await untilRested(node, owner, rest);
     return {
       ...{ watched, beside, alone: await wake(owner, turn + 1, work) },
       predictedMs: evicted.numbers.predicted_give_back_ms ?? Number.NaN,
     };
   } catch (error) {
-    const { history } = await explain(node, borrower.key);
+    const { history } = await explain(node, borrower);
     throw new Error(`${JSON.stringify(history)}\n${await outputOf(owner)}`, { cause: error });
   } finally {
     await remove(lab, borrower);

@@ -39,7 +39,9 @@ def main():
         left = wanted * 100_000
         while left > 0 and time.monotonic() < deadline:
             size = min(MIB, left, len(data) - at)
-            data[at : at + size] = BLOCK[:size]
+            # Other bytes each time: QEMU samples contents when it is asked for the rate.
+            shift = tick % 4096
+            data[at : at + size] = BLOCK[shift : shift + size]
             at = (at + size) % len(data)
             left -= size
             written += size

@@ -40,11 +40,16 @@ export async function lastTick({ directory }: LiveJob): Promise<number> {
   return Number([...text.matchAll(/^tick (\d+).*\n/gm)].at(-1)?.[1] ?? 0);
 }
 
-/** Has the job write so many MB/s of its data anew; resolves with what it reaches, MB/s. */
-export async function setDirtyRate(job: LiveJob, megabytesPerSecond: number): Promise<number> {
-  const path = join(job.directory, 'rate');
+/** Asks the job to write so many MB/s of its data anew. A new file each time: its guest may have a delegation for the old one, of whose changes here its server knows nothing. */
+export async function askDirtyRate({ directory }: LiveJob, megabytesPerSecond: number): Promise<void> {
+  const path = join(directory, 'rate');
   await writeFile(`${path}.new`, `${megabytesPerSecond}`, { mode: 0o644 });
   await rename(`${path}.new`, path);
+}
+
+/** The same; resolves with what it reaches, MB/s. */
+export async function setDirtyRate(job: LiveJob, megabytesPerSecond: number): Promise<number> {
+  await askDirtyRate(job, megabytesPerSecond);
   const from = await lastTick(job);
   return until(
     `job ${job.id} to write ${megabytesPerSecond} MB/s`,

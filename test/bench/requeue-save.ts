@@ -3,7 +3,7 @@ import { join } from 'node:path';
 
 import { asUser } from '../integration/support/batch.ts';
 import type { Lab, LabHost } from '../lab/host.ts';
-import { until } from '../lab/process.ts';
+import { on, until } from '../lab/process.ts';
 import type { Figures } from './bench.ts';
 import { type LogLine, linesOf, logLength } from './daemon-log.ts';
 import { ddSeconds } from './dd.ts';
@@ -38,7 +38,9 @@ export async function requeue(
   const [frozen, saved] = ['frozen', 'saved as'].map((words) => find(lines, words));
   if (!frozen || !saved) throw new Error(`${job.key}: caddisd's log on ${node.name} lacks its save`);
   const next = await nextLine(job, tick, ready.at);
-  const imageBytes = await imageSize(lab, job);
+  const image = await newestImage(lab, job);
+  const imageBytes = (await stat(image)).size;
+  const storeRead = await timed(node, ['dd', `if=${image}`, 'of=/dev/null', 'bs=4M', 'status=none']);
   const ddStore = await ddSeconds(node, lab.paths.store, imageBytes);
   const saveSeconds = (saved.fields.ms ?? Number.NaN) / 1000;
   const restoreMs = (ready.fields.scratch ?? 0) + (ready.fields.restore ?? Number.NaN);
@@ -66,6 +68,8 @@ export async function requeue(
       },
       restore: {
         restore_ms: restoreMs,
+        // Nothing can be restored from the store faster than it is read.
+        dd_read_of_store_ms: Math.round(storeRead),
         wake_ms: ready.fields.wake ?? null,
         ...Object.fromEntries(Object.entries(ready.fields).map(([name, ms]) => [`prolog_${name}_ms`, ms])),
       },
@@ -97,8 +101,14 @@ async function nextLine(job: LiveJob, tick: number, readyAt: number): Promise<nu
   );
 }
 
-async function imageSize(lab: Lab, job: LiveJob): Promise<number> {
+async function newestImage(lab: Lab, job: LiveJob): Promise<string> {
   const generations = join(lab.paths.store, 'jobs', job.key, 'generations');
   const newest = Math.max(...(await readdir(generations)).filter((name) => /^\d+$/.test(name)).map(Number));
-  return (await stat(join(generations, `${newest}`, 'memory'))).size;
+  return join(generations, `${newest}`, 'memory');
+}
+
+async function timed(node: LabHost, command: readonly string[]): Promise<number> {
+  const began = performance.now();
+  await on(node, command, { timeoutMs: DEADLINE_MS });
+  return performance.now() - began;
 }

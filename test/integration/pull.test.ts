@@ -1,11 +1,12 @@
 import { randomBytes } from 'node:crypto';
-import { readFile, truncate, writeFile } from 'node:fs/promises';
+import { readFile, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 
 import { type Connection, createFlags, isNoDomain, Libvirt, xmlFlags } from '../../src/libvirt/index.ts';
 import { MiB } from '../../src/model/units.ts';
+import { Hypervisor, isSavedBefore } from '../../src/vm/hypervisor.ts';
 import { peerUri, pullMachine } from '../../src/vm/peer.ts';
 import { retargetXml } from '../../src/vm/retarget.ts';
 import { emptyMachineXml } from './support/empty-machine.ts';
@@ -39,7 +40,8 @@ async function connect(to: PrivateLibvirtd): Promise<Libvirt<Connection>> {
   return libvirt;
 }
 
-const uriOf = (daemon: PrivateLibvirtd) => peerUri(`qemu+tcp://{host}:${daemon.tcpPort}/system`, '127.0.0.1');
+const uriOf = (daemon: PrivateLibvirtd) =>
+  peerUri(`qemu+tcp://{host}:${daemon.tcpPort}/system`, '127.0.0.1') ?? 'none';
 
 /** A machine that stands still, with a scratch disk that has something in it. */
 async function standing(source: Libvirt, name: string) {
@@ -47,7 +49,9 @@ async function standing(source: Libvirt, name: string) {
   const content = randomBytes(MiB);
   await writeFile(disk, content);
   await truncate(disk, DISK_BYTES);
-  const device = `<disk type='file' device='disk'><driver name='qemu' type='raw' cache='writeback'/><source file='${disk}'/><target dev='vdb' bus='virtio'/></disk>`;
+  const root = join(one.directory, `${name}.root`);
+  await writeFile(root, Buffer.alloc(MiB));
+  const device = `<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='${root}'/><target dev='vda' bus='virtio'/><readonly/><shareable/></disk><disk type='file' device='disk'><driver name='qemu' type='raw' cache='writeback'/><source file='${disk}'/><target dev='vdb' bus='virtio'/></disk>`;
   const xml = emptyMachineXml({ name }).replace('</devices>', `${device}</devices>`);
   const domain = await source.createXml(xml, createFlags.paused, { timeoutMs: slowMs });
   const restorable = await source.xml(domain, xmlFlags.migratable | xmlFlags.secure);
@@ -74,6 +78,47 @@ describe('a machine that stands still', () => {
     expect(bytes.length).toBe(DISK_BYTES);
     expect(bytes.subarray(0, MiB).equals(content)).toBe(true);
     expect(bytes.subarray(MiB).every((byte) => byte === 0)).toBe(true);
+  });
+
+  it('whose memory was saved is saved again, and leaves, once it has run for an instant', {
+    timeout: 120_000,
+  }, async () => {
+    const [source, target] = [await connect(one), await connect(two)];
+    const { domain, arrives, xml } = await standing(source, 'saved');
+    const reconnecting = async () => {
+      const endpoint = { kind: 'unix', path: one.socketPath } as const;
+      const libvirt = Libvirt.openReconnecting('qemu:///system', { endpoint });
+      await libvirt.rpc.ready({ timeoutMs: slowMs });
+      return libvirt;
+    };
+    const hypervisor = new Hypervisor(await reconnecting(), await reconnecting());
+    const runBriefly = async () => {
+      await source.resume(domain);
+      await source.suspend(domain);
+    };
+    const to = (file: string) => join(one.directory, file);
+    const options = { timeoutMs: slowMs, signal: AbortSignal.timeout(slowMs) };
+    try {
+      await hypervisor.saveMemory(domain, to('first'), options);
+      await expect(hypervisor.saveMemory(domain, to('second'), options)).rejects.toSatisfy(isSavedBefore);
+      await runBriefly();
+      expect(await source.state(domain)).toMatchObject({ state: 'paused' });
+      await hypervisor.saveMemory(domain, to('third'), options);
+      expect((await stat(to('third'))).size).toBeGreaterThan(MiB / 2);
+      await writeFile(arrives, '');
+      await truncate(arrives, DISK_BYTES);
+      const machine = { name: 'saved', xml, hasScratch: true };
+      const pull = () => pullMachine(uriOf(one), uriOf(two), machine, none, { timeoutMs: slowMs });
+      await expect(pull()).rejects.toSatisfy(isSavedBefore);
+      expect(await source.state(domain)).toMatchObject({ state: 'paused' });
+      await runBriefly();
+      await pull();
+      const arrived = await target.lookupByName('saved');
+      expect(await target.state(arrived)).toMatchObject({ state: 'paused' });
+      await target.destroy(arrived);
+    } finally {
+      await hypervisor.close();
+    }
   });
 
   it('stays where it was when it cannot arrive, and one that runs is not taken', {

@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs';
 import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ensureImage } from '../../src/guest/image/ensure.ts';
@@ -47,7 +48,7 @@ export async function startOn(
   await mkdir(scratch, { recursive: true });
   // As caddisd makes it where it is not there yet: nobody lists the names of others' machines.
   await chmod(scratch, 0o711);
-  await mkdir(stagingOf(host), { recursive: true, mode: 0o700 });
+  await mkdir(stagingOf(lab, host), { recursive: true, mode: 0o700 });
   await writeFile(path, mergeTables(configText(lab, host), extra));
   await startDaemon(host, NAME, [process.execPath, BUNDLE, '--config', path], { env });
   await untilReady(host, NAME, () => answers(host), 30_000);
@@ -65,9 +66,9 @@ function configPath(lab: Lab, host: LabHost): string {
   return join(lab.paths.run, `${host.name}-caddis.toml`);
 }
 
-/** In memory, and each node's own: caddisd removes what it finds there of machines that it does not have. */
-function stagingOf(host: LabHost): string {
-  return `/dev/shm/caddis-lab-${host.name}`;
+/** In memory, and each node's own: caddisd removes what it finds there of machines that it does not have, and another lab on this machine may have the same memory. */
+function stagingOf(lab: Lab, host: LabHost): string {
+  return `/dev/shm/caddis-lab-${statSync(lab.paths.root).ino}-${host.name}`;
 }
 
 export function imagesOf(lab: Lab): string {
@@ -139,7 +140,7 @@ peer_uri = "qemu+tcp://{host}/system"
 [checkpoint]
 park = 20
 dir = "${lab.paths.store}"
-staging_dir = "${stagingOf(host)}"
+staging_dir = "${stagingOf(lab, host)}"
 heartbeat = 3
 lease = 15
 [policy]

@@ -12,6 +12,8 @@ export interface Submission {
   readonly rerun: 'y' | 'n' | undefined;
   /** qrsh, qlogin, qsh: nobody could go back to the queue with them. */
   readonly interactive: boolean;
+  /** `-notify`. */
+  readonly notify?: boolean;
   /** `-pe NAME`. */
   readonly parallelEnvironment?: string | undefined;
   /** The most that it may get of its parallel environment; 1 without. */
@@ -30,6 +32,8 @@ export interface JsvPolicy {
   readonly deviceComplexes: readonly string[];
   /** Which checkpoint environment the jobs of a queue get that name none; `*`: those that name no queue. */
   readonly checkpointEnvironments: ReadonlyMap<string, string>;
+  /** Those of them in which a suspension moves the job, by the migration command. */
+  readonly movingEnvironments: ReadonlySet<string>;
   /** Parallel environments that spread a job over hosts. */
   readonly spreading: ReadonlySet<string>;
   /** Undefined: the cell has no queue for jobs that run in slack. */
@@ -44,6 +48,7 @@ export const defaultPolicy: JsvPolicy = {
   scratchComplex: 'vm_tmp',
   deviceComplexes: ['gpu', 'gpus', 'ngpus', 'cuda', 'gpu_card'],
   checkpointEnvironments: new Map(),
+  movingEnvironments: new Set(['caddis-move']),
   spreading: new Set(),
   lending: undefined,
   defaultQueue: undefined,
@@ -105,10 +110,7 @@ export function decide(submission: Submission, policy: JsvPolicy = defaultPolicy
   return {
     state: 'correct',
     hard: moved ? hard : undefined,
-    checkpointEnvironment: chooseEnvironment(
-      { ...submission, queues: queues ?? submission.queues },
-      policy.checkpointEnvironments,
-    ),
+    checkpointEnvironment: chooseEnvironment({ ...submission, queues: queues ?? submission.queues }, policy),
     queues,
     advice: advise(submission, policy),
     // All of them always, also when nothing was asked: else `qsub -v CADDIS_MEM=...` would give itself memory.
@@ -153,12 +155,24 @@ function advise({ parallelEnvironment: name }: Submission, { spreading }: JsvPol
   return `caddis: -pe ${name} may spread this job over several hosts, whose machines cannot be saved as one: if it is moved it starts afresh`;
 }
 
-/** A user's own choice stays; a job that may not run twice (`-r n`) cannot be moved. */
+/**
+ * A user's own choice stays; a job that may not run twice (`-r n`) cannot be moved. One with `-notify` that is to stand still when it is suspended gets none: sge_shepherd 8.1.9 has one
+ * alarm for the notice's end and the next checkpoint, and would never suspend it.
+ */
 function chooseEnvironment(
-  { queues, checkpointEnvironment, rerun, interactive }: Submission,
+  submission: Submission,
+  { checkpointEnvironments, movingEnvironments }: JsvPolicy,
+): string | undefined {
+  const { checkpointEnvironment, rerun, interactive, notify } = submission;
+  if (checkpointEnvironment !== undefined || rerun === 'n' || interactive) return undefined;
+  const chosen = environmentOfQueues(submission, checkpointEnvironments);
+  return notify && chosen !== undefined && !movingEnvironments.has(chosen) ? undefined : chosen;
+}
+
+function environmentOfQueues(
+  { queues }: Submission,
   environments: JsvPolicy['checkpointEnvironments'],
 ): string | undefined {
-  if (checkpointEnvironment !== undefined || rerun === 'n' || interactive) return undefined;
   if (queues.length === 0) return environments.get('*');
   const chosen = new Set(queues.map((queue) => environments.get(queue.split('@')[0] as string)));
   // Queues that differ: the job would not run in those that do not know the environment.

@@ -86,6 +86,7 @@ function submissionOf(params: ReadonlyMap<string, string>): Submission {
     queues: (params.get('q_hard') ?? '').split(',').filter((queue) => queue !== ''),
     checkpointEnvironment: params.get('ckpt'),
     rerun: rerun === 'y' || rerun === 'n' ? rerun : undefined,
+    notify: params.get('notify') === 'y',
     parallelEnvironment: params.get('pe_name'),
     interactive: /^(QRSH|QLOGIN|QSH|QRLOGIN|INTERACTIVE)$/.test(params.get('CMDNAME') ?? ''),
     slots: Number(params.get('pe_max') ?? params.get('pe_min') ?? 1) || 1,

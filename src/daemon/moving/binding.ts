@@ -2,6 +2,7 @@ import { messageOf } from '../../model/errors.ts';
 import type { MachineFacts } from '../../vm/metadata.ts';
 import type { Job } from '../job.ts';
 import type { Node } from '../node.ts';
+import { raiseRequest } from './raise-request.ts';
 
 /** slurmctld closes its books on a run within KillWait (30 s by default) and an epilog. */
 const BIND_TIMEOUT_MS = 120_000;
@@ -32,14 +33,15 @@ export function factsToTake(job: Job): MachineFacts {
   return bound && job.binding !== undefined ? { ...facts, bound } : facts;
 }
 
-/** Spares a job whose state was saved its scheduler's wait, once it is bound, or free again, as it should be. */
-export function startAgain({ config }: Node, job: Job): void {
+/** Spares a job whose state was saved its scheduler's wait, once it is bound, or free again, as it should be, and asks for the memory that it needs. */
+export function startAgain(node: Node, job: Job): void {
   const again = async () => {
     const { bound } = job.facts;
     if (job.binding) await job.binding;
     else if (bound)
       await job.scheduler.placement.restore(job.key, bound.before, AbortSignal.timeout(BIND_TIMEOUT_MS));
-    if (config.policy.restart_at_once)
+    await (job.raising ?? raiseRequest(node, job));
+    if (node.config.policy.restart_at_once)
       await job.scheduler.beginAgain(job.key, AbortSignal.timeout(AGAIN_TIMEOUT_MS));
   };
   again().catch((error: unknown) =>

@@ -28,7 +28,8 @@ export async function discard(
   return true;
 }
 
-async function releaseAddresses({ config }: Node, { store }: Checkpoints, key: JobKey): Promise<void> {
+/** Gives back the addresses that a job's saved machines keep. */
+export async function releaseAddresses({ config }: Node, { store }: Checkpoints, key: JobKey): Promise<void> {
   for (const generation of await store.generations(key)) {
     if (generation.state !== 'complete') continue;
     const facts = machineFacts.safeParse(generation.manifest.facts);
@@ -42,11 +43,13 @@ async function releaseAddresses({ config }: Node, { store }: Checkpoints, key: J
 export async function discardForgotten(node: Node, checkpoints: Checkpoints): Promise<void> {
   for (const key of await checkpoints.store.jobs()) {
     const scheduler = node.schedulers.get(key.scheduler);
-    if (!scheduler || node.jobs.ofKey(key).length > 0 || !(await checkpoints.custody.wasLastHere(key)))
-      continue;
-    await discard(node, checkpoints, key, scheduler).catch((error: unknown) => {
+    if (!scheduler || node.jobs.ofKey(key).length > 0) continue;
+    try {
+      if (await checkpoints.custody.wasLastHere(key)) await discard(node, checkpoints, key, scheduler);
+    } catch (error) {
       node.log.warn(`${formatKey(key)}: its checkpoints could not be looked at: ${messageOf(error)}`);
+      // One that is damaged keeps nothing else from being looked at; a store that is away does.
       if (!isCheckpointRefused(error)) throw error;
-    });
+    }
   }
 }

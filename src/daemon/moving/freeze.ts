@@ -9,6 +9,8 @@ import { giveTimeBack } from './time-limit.ts';
 
 /** The scheduler is asked within this time; a cancelled job has its KillWait (30 s by default) for its own clean-up. */
 const ASK_TIMEOUT_MS = 10_000;
+/** Within this time slurmctld has the steps of a job that is put back end: KillWait (30 s by default) and an epilog. One that refused is forgotten then. */
+const PUT_BACK_MS = 120_000;
 
 /** Stops all vCPUs of a job: nothing of it runs, nothing is lost. */
 export async function freeze(node: Node, job: Job): Promise<void> {
@@ -54,8 +56,14 @@ export async function ask(node: Node, job: Job, number: number): Promise<JobEven
  */
 export function whyNotSaved(node: Node, job: Job): string | undefined {
   if (!node.context.checkpoints) return 'there is no store (checkpoint.dir in caddis.toml)';
+  if (isPutBackByItself(job)) return 'its own script has put it back, to run again from its beginning';
   const { hosts } = job.facts.request;
   return hosts > 1 ? `it runs on ${hosts} hosts, whose machines cannot be saved as one yet` : undefined;
+}
+
+/** Whether a requeue that comes now is what the job's own script has asked for. */
+export function isPutBackByItself({ putBackByItselfMs }: Job): boolean {
+  return putBackByItselfMs !== undefined && performance.now() - putBackByItselfMs < PUT_BACK_MS;
 }
 
 /** What the user of a job that starts again without its state is told in its output. */

@@ -14,7 +14,7 @@ const PULL_TIMEOUT_MS = 30 * 60_000;
 
 /**
  * Gets the machine itself from the node that has parked it, with its scratch disk; it arrives standing still. False when that did not succeed: nothing of it is here then, and the
- * store has what it was when it was saved. What it has computed since (see Hypervisor.stir) nobody has seen, so that either may go on.
+ * store has what it was when it was saved. What it has computed since (see `park`) nobody has seen, so that either may go on.
  */
 export async function handOver(
   context: NodeContext,
@@ -34,6 +34,8 @@ export async function handOver(
   const { config, hypervisor, qemuOwner } = context;
   const { ca_file: ca, cert_file: cert, key_file: key, peer_uri } = config.libvirt;
   const path = join(config.scratch.dir, `${job.machine}.img`);
+  const here = peerUri(peer_uri, hostname());
+  if (parked.uri === undefined || here === undefined) return false;
   try {
     if (scratch) {
       job.resources.scratch = path;
@@ -45,7 +47,7 @@ export async function handOver(
     };
     await pullMachine(
       parked.uri,
-      peerUri(peer_uri, hostname()),
+      here,
       { name: job.machine, xml: machineXml(), hasScratch: scratch !== undefined },
       { ca, cert, key },
       { timeoutMs: PULL_TIMEOUT_MS, signal, progress },

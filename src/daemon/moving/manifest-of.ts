@@ -23,10 +23,13 @@ export function describeCheckpoint(
     disk: ScratchImage | undefined;
     sessions: SavedSessions;
     settled: boolean;
+    /** What it was when the images were taken; absent: what it is. */
+    as?: Pick<Job, 'facts' | 'sizes'>;
   },
 ): Manifest {
-  const { request } = job.facts;
-  const { cpus = 1, memoryBytes = 0, pluggedBytes, totalBytes = 0, idleLossBytes } = job.sizes;
+  const { facts, sizes } = saved.as ?? job;
+  const { request } = facts;
+  const { cpus = 1, memoryBytes = 0, pluggedBytes, totalBytes = 0, idleLossBytes } = sizes;
   return {
     version: 1,
     key: job.key,
@@ -47,7 +50,7 @@ export function describeCheckpoint(
     qemuVersion: identity.qemuVersion,
     libvirtVersion: identity.libvirtVersion,
     domainXml: saved.domainXml,
-    facts: { ...(LEAVING.has(saved.reason) ? factsToTake(job) : job.facts), used: usageOf(job) },
+    facts: { ...(LEAVING.has(saved.reason) ? factsToTake(job) : facts), used: usageOf(job) },
     sizes: { cpus, memoryBytes, pluggedBytes, totalBytes, idleLossBytes },
     settled: saved.settled,
     memory: saved.memory,

@@ -11,6 +11,7 @@ import type { Job } from '../job.ts';
 import type { Node } from '../node.ts';
 import { startAgain } from './binding.ts';
 import { noteParking } from './intents.ts';
+import { runBriefly } from './stand-still.ts';
 
 /** How often a parked machine is looked at. */
 const LOOK_EVERY_MS = 1_000;
@@ -30,14 +31,12 @@ export async function park(node: Node, job: Job): Promise<JobEvent | undefined> 
     // One that gave its memory back before is in the store alone; one that leaves for its memory's sake keeps none.
     if (job.givesBack || !checkpoints || seconds === 0 || job.savedAs === undefined || !job.resources.domain)
       return { type: 'park-over' };
+    await leaveAddress(node, job);
+    const uri = peerUri(config.libvirt.peer_uri, hostname());
+    if (uri !== undefined) await makeReadyToLeave(node, job, job.resources.domain);
     job.resources.guest?.close();
     delete job.resources.guest;
-    await leaveAddress(node, job);
-    await makeReadyToLeave(node, job, job.resources.domain);
-    await checkpoints.custody.park(job, {
-      generation: job.savedAs,
-      uri: peerUri(config.libvirt.peer_uri, hostname()),
-    });
+    await checkpoints.custody.park(job, { generation: job.savedAs, ...(uri === undefined ? {} : { uri }) });
     job.log.info(`parked for ${seconds} s`);
     void untilOver(node, job, seconds * 1000).catch((error: unknown) => job.log.error(messageOf(error)));
     return undefined;
@@ -50,14 +49,21 @@ export async function park(node: Node, job: Job): Promise<JobEvent | undefined> 
 }
 
 /**
- * Its guest runs for an instant, which nobody hears of: its address is denied, its links are closed, its steps' clients are gone. So the checkpoint stays as good as the machine, and the job
- * may go on from either, though not from both.
+ * Its guest runs for an instant, of which nobody hears: its address is denied, nothing is taken from its links, its steps' clients are gone. So the checkpoint stays as good as the machine,
+ * and the job may go on from either, though not from both. The links are closed only then: what a guest writes into a closed one stops its port (see GuestLink).
  */
 async function makeReadyToLeave({ context, config }: Node, job: Job, domain: Domain): Promise<void> {
-  await noteParking(config.state_dir, job.machine);
-  const begun = performance.now();
-  await context.hypervisor.stir(domain);
-  job.log.debug('fit to be handed over', { ms: Math.round(performance.now() - begun) });
+  const { guest } = job.resources;
+  delete job.resources.guest;
+  guest?.deafen();
+  try {
+    await noteParking(config.state_dir, job.machine);
+    const begun = performance.now();
+    await runBriefly({ context }, domain);
+    job.log.debug('fit to be handed over', { ms: Math.round(performance.now() - begun) });
+  } finally {
+    guest?.close();
+  }
 }
 
 /** The address belongs to whoever goes on with the job. */

@@ -7,11 +7,12 @@ import { CaddisError, messageOf, NodeUnfit } from '../../model/errors.ts';
 import type { JobRequest } from '../../model/job.ts';
 import { formatBytes } from '../../model/units.ts';
 import type { Job, JobResources } from '../job.ts';
+import { countAsRaised } from '../pressure/grown-size.ts';
 import type { NodeContext } from '../start-machine.ts';
 import { type Checkpoints, targetOf } from './checkpoints.ts';
 import type { ParkedElsewhere } from './custody.ts';
 import { keepOutput, keptBefore } from './kept-output.ts';
-import { letRun, restoreMachine, thawMachine, wakeMachine } from './restore-machine.ts';
+import { factsOf, letRun, restoreMachine, thawMachine, wakeMachine } from './restore-machine.ts';
 
 const FINISH_TIMEOUT_MS = 5 * 60_000;
 /** Taken when the machine was about to end: nothing of it ran afterwards. */
@@ -58,11 +59,12 @@ export class AsksTooLittle extends CaddisError {
 }
 
 /** More is met by growing the machine; of what a running system has nothing can be taken away. Throws AsksTooLittle; a controller that gives no answer lets the job go on as it was. */
-async function demandEnough(job: Job, { manifest }: Generation, signal: AbortSignal): Promise<void> {
+async function demandEnough(job: Job, generation: Generation, signal: AbortSignal): Promise<void> {
   const { cpus } = job.request;
-  if (cpus !== undefined && cpus < manifest.sizes.cpus)
+  const needed = neededSize(generation);
+  if (cpus !== undefined && cpus < needed.cpus)
     throw new AsksTooLittle(
-      `this job's saved machine has ${manifest.sizes.cpus} CPUs, and it asks for ${cpus} now: ask for as many again, or cancel it`,
+      `this job's saved machine has ${needed.cpus} CPUs, and it asks for ${cpus} now: ask for as many again, or cancel it`,
     );
   // One question for each start: a job that runs in slack was asked about before it was granted that.
   const asked = job.asked
@@ -72,10 +74,21 @@ async function demandEnough(job: Job, { manifest }: Generation, signal: AbortSig
         .catch(() => undefined);
   if (asked?.memoryBytes === undefined) return;
   Object.assign(job.facts.request, { memoryBytes: asked.memoryBytes, memorySource: asked.memorySource });
-  if (asked.memoryBytes >= manifest.sizes.memoryBytes) return;
+  if (asked.memoryBytes >= needed.memoryBytes) return;
   throw new AsksTooLittle(
-    `this job's saved machine has ${formatBytes(manifest.sizes.memoryBytes)}, and it asks for ${formatBytes(asked.memoryBytes)} now: ask for as much again, or cancel it`,
+    `this job's saved machine has ${formatBytes(needed.memoryBytes)}, and it asks for ${formatBytes(asked.memoryBytes)} now: ask for as much again, or cancel it`,
   );
+}
+
+/** What must be asked for again: a machine that was grown beyond it has the rest where there is room for it, as before. */
+function neededSize(generation: Generation): { memoryBytes: number; cpus: number } {
+  const { growth, request } = factsOf(generation);
+  const { memoryBytes, cpus } = generation.manifest.sizes;
+  return {
+    memoryBytes:
+      growth?.memoryBytes === undefined ? memoryBytes : Math.min(request.memoryBytes ?? 0, memoryBytes),
+    cpus: growth?.cpus === undefined ? cpus : Math.min(request.cpus ?? 1, cpus),
+  };
 }
 
 /** What the job's last run has left of its machine, beside the checkpoint: on this node, or on another. */
@@ -100,6 +113,7 @@ export async function goOn(
     `going on from checkpoint ${generation.number}, taken on ${manifest.host} at ${manifest.takenAt}`,
   );
   await demandEnough(job, generation, signal);
+  countAsRaised(job.facts);
   const rolledBack = await hasRunOn(checkpoints, generation);
   // The file servers must have forgotten the machine as it was last: within its lease they would take it for that one, gone mad.
   const patience = rolledBack ? sleep(context.config.storage.lease * 1000, undefined, { signal }) : undefined;

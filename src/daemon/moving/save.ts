@@ -25,7 +25,13 @@ import { readIntent, writeIntent } from './intents.ts';
 import { describeCheckpoint } from './manifest-of.ts';
 import { mergeSessions } from './merge-sessions.ts';
 import { askShims, type SavedSessions } from './moved-sessions.ts';
+import { showSaving } from './progress.ts';
 import { runBriefly, standStill } from './stand-still.ts';
+
+interface SaveRun {
+  readonly signal: AbortSignal;
+  readonly progress: (bytes: number) => void;
+}
 
 /** Bound on one save: a store that takes longer is as good as none. */
 const SAVE_TIMEOUT_MS = 30 * 60_000;
@@ -154,7 +160,10 @@ async function finishStored(
   }
 }
 
-/** Memory and scratch disk of a machine that stands still, as a new checkpoint. Rejects with the reason of `wanted` when that is aborted. */
+/**
+ * Memory and scratch disk of a machine that stands still, as a new checkpoint. Rejects with the reason of `wanted` when that is aborted. One that leaves, and whose memory was written before, of
+ * which nothing came, is written anew, disk and all, as it is when it has run for a moment. With clients (`suspend`) how far they are would have to be asked again: that is the caller's.
+ */
 export async function writeCheckpoint(
   node: Node,
   checkpoints: Checkpoints,
@@ -162,6 +171,26 @@ export async function writeCheckpoint(
   sessions: SavedSessions,
   reason: SaveReason | 'suspend',
   wanted?: AbortSignal,
+): Promise<Generation> {
+  const write = () => writeOnce(node, checkpoints, job, sessions, reason, wanted);
+  try {
+    return await write();
+  } catch (error) {
+    if (!isSavedBefore(error) || reason === 'suspend') throw error;
+    // Nobody is there who would take a word of it: it says it again.
+    job.resources.guest?.deafen();
+    await runBriefly(node, domainOf(job));
+    return await write();
+  }
+}
+
+async function writeOnce(
+  node: Node,
+  checkpoints: Checkpoints,
+  job: Job,
+  sessions: SavedSessions,
+  reason: SaveReason | 'suspend',
+  wanted: AbortSignal | undefined,
 ): Promise<Generation> {
   const { scratch } = job.resources;
   const domain = domainOf(job);
@@ -174,22 +203,16 @@ export async function writeCheckpoint(
   const draft = await store.begin(job.key, { owner, expectedBytes });
   try {
     const domainXml = await hypervisor.restorableXml(domain);
-    job.progress = { what: 'saving', totalBytes: expectedBytes, doneBytes: 0 };
+    const progress = showSaving(job, expectedBytes);
     const signal = AbortSignal.any([AbortSignal.timeout(SAVE_TIMEOUT_MS), ...(wanted ? [wanted] : [])]);
+    const run = { signal, progress: progress('memory') };
     const [memory, disk] = await Promise.all([
-      writeMemory(node, checkpoints, job, draft, signal).catch(async (error: unknown) => {
-        // An earlier save of this machine came as far as that. While it runs for a moment nobody is there who would take a word of it.
-        if (!isSavedBefore(error) || job.state.phase !== 'saving') throw error;
-        await runBriefly(node, domain);
-        return writeMemory(node, checkpoints, job, draft, signal);
-      }),
+      writeMemory(node, checkpoints, job, draft, run),
       scratch === undefined
         ? undefined
         : packScratch(store.io, scratch, draft.scratchPath, extents, {
             signal,
-            progress: (bytes) => {
-              if (job.progress) job.progress.doneBytes = bytes;
-            },
+            progress: progress('scratch'),
           }),
     ]);
     const manifest = describeCheckpoint(checkpoints, job, {
@@ -212,14 +235,15 @@ async function writeMemory(
   { store, settings }: Checkpoints,
   job: Job,
   draft: Draft,
-  signal: AbortSignal,
+  run: SaveRun,
 ): Promise<HashedFile> {
+  const { signal } = run;
   const { uid } = await stat(store.dir);
-  if (uid === 0) return writeDirectly(context.hypervisor, store.io, domainOf(job), draft.memoryPath, signal);
+  if (uid === 0) return writeDirectly(context.hypervisor, store.io, domainOf(job), draft.memoryPath, run);
   const staged = join(settings.staging_dir, `${job.machine}.memory`);
   try {
     await context.hypervisor.saveMemory(domainOf(job), staged, { timeoutMs: SAVE_TIMEOUT_MS, signal });
-    return await copyImage(store.io, staged, draft.memoryPath, { signal });
+    return await copyImage(store.io, staged, draft.memoryPath, run);
   } finally {
     await rm(staged, { force: true });
   }
@@ -230,10 +254,13 @@ async function writeDirectly(
   io: StoreIo,
   domain: Domain,
   path: string,
-  signal: AbortSignal,
+  { signal, progress }: SaveRun,
 ): Promise<HashedFile> {
   const abort = new AbortController();
-  const follower = new HashFollower(io, path, { signal: AbortSignal.any([signal, abort.signal]) });
+  const follower = new HashFollower(io, path, {
+    signal: AbortSignal.any([signal, abort.signal]),
+    progress,
+  });
   try {
     await hypervisor.saveMemory(domain, path, { timeoutMs: SAVE_TIMEOUT_MS, signal });
     return await follower.finish();

@@ -19,6 +19,7 @@ import { stopwatch } from '../start-machine.ts';
 import type { Checkpoints } from './checkpoints.ts';
 import { describeCheckpoint } from './manifest-of.ts';
 import { type SavedSessions, savedStanding } from './moved-sessions.ts';
+import { showSaving } from './progress.ts';
 
 const PAUSE_TIMEOUT_MS = 10_000;
 const STAGE_TIMEOUT_MS = 10 * 60_000;
@@ -35,11 +36,11 @@ export type SnapshotReason = 'periodic' | 'admin';
 export async function snapshot(node: Node, job: Job, reason: SnapshotReason): Promise<Generation> {
   const { checkpoints } = node.context;
   if (!checkpoints) throw new CaddisError('there is no store (checkpoint.dir in caddis.toml)');
-  return job.exclusive(async () => {
+  return job.oneCheckpoint(async () => {
     const staged = stagedFiles(node, checkpoints, job);
     try {
       const pauseMs: Record<string, number> = {};
-      const standing = await stage(node, checkpoints, job, staged, pauseMs);
+      const standing = await job.exclusive(() => stage(node, checkpoints, job, staged, pauseMs));
       const totalMs = Object.values(pauseMs).reduce((sum, ms) => sum + ms, 0);
       job.log.info(`checkpoint staged; the job stood still for ${totalMs} ms`, pauseMs);
       const generation = await copyToStore(checkpoints, job, staged, standing, reason);
@@ -61,6 +62,8 @@ interface Staged {
 interface Standing {
   readonly sessions: SavedSessions;
   readonly domainXml: string;
+  /** Its size may change while it is copied. */
+  readonly as: Pick<Job, 'facts' | 'sizes'>;
 }
 
 /** The scratch disk is copied beside itself: where the file system can, without copying a byte. */
@@ -85,6 +88,7 @@ async function stage(
     throw new CaddisError(`the job is ${job.state.phase}: nothing to save`);
   await demandShortPause(checkpoints, job);
   const domainXml = await hypervisor.restorableXml(domain);
+  const as = structuredClone({ facts: job.facts, sizes: job.sizes });
   const lap = stopwatch(pauseMs);
   await guest.pause('settle', { timeoutMs: PAUSE_TIMEOUT_MS });
   lap('settle');
@@ -100,7 +104,7 @@ async function stage(
         stageFiles(hypervisor, domain, job, staged),
       ]);
       lap('stage');
-      return { sessions, domainXml };
+      return { sessions, domainXml, as };
     } finally {
       // A suspension that came meanwhile holds.
       if (isAwake(job)) await hypervisor.resume(domain);
@@ -138,7 +142,7 @@ async function copyToStore(
   checkpoints: Checkpoints,
   job: Job,
   staged: Staged,
-  { sessions, domainXml }: Standing,
+  { sessions, domainXml, as }: Standing,
   reason: SnapshotReason,
 ): Promise<Generation> {
   const { store, custody } = checkpoints;
@@ -149,19 +153,28 @@ async function copyToStore(
   const draft = await store.begin(job.key, { owner, expectedBytes });
   try {
     const signal = AbortSignal.timeout(COPY_TIMEOUT_MS);
-    const memory = await copyImage(store.io, staged.memory, draft.memoryPath, { signal });
+    const progress = showSaving(job, expectedBytes);
+    const memory = await copyImage(store.io, staged.memory, draft.memoryPath, {
+      signal,
+      progress: progress('memory'),
+    });
     const disk =
       job.resources.scratch === undefined
         ? undefined
-        : await packScratch(store.io, staged.scratch, draft.scratchPath, extents, { signal });
+        : await packScratch(store.io, staged.scratch, draft.scratchPath, extents, {
+            signal,
+            progress: progress('scratch'),
+          });
     const manifest = describeCheckpoint(checkpoints, job, {
-      ...{ reason, domainXml, memory, disk, sessions },
+      ...{ reason, domainXml, memory, disk, sessions, as },
       settled: true,
     });
     return await draft.publish(manifest, { confirm: () => custody.confirm(job) });
   } catch (error) {
     await draft.abandon().catch(() => undefined);
     throw error;
+  } finally {
+    job.progress = undefined;
   }
 }
 

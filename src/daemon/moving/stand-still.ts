@@ -5,7 +5,7 @@ import type { Node } from '../node.ts';
 const LIBVIRT_BACK_MS = 15_000;
 
 /** Stops a machine's vCPUs, or sees that they are stopped. A libvirtd that died in the middle is waited for: the machine has not heard of its death, and runs on. */
-export async function standStill({ context }: Node, domain: Domain): Promise<void> {
+export async function standStill({ context }: Pick<Node, 'context'>, domain: Domain): Promise<void> {
   await context.hypervisor.suspend(domain).catch(async (error: unknown) => {
     if (isLibvirtError(error)) throw error;
     await context.hypervisor.ready(LIBVIRT_BACK_MS);
@@ -14,9 +14,10 @@ export async function standStill({ context }: Node, domain: Domain): Promise<voi
 }
 
 /**
- * Lets a machine that stands still run for some milliseconds: QEMU does not write the memory of one a second time that has not run since (`isSavedBefore`). What it does meanwhile
- * is in what is written next.
+ * Lets a machine that stands still run for some milliseconds: QEMU neither writes the memory of one a second time, nor lets it go to another node, that has not run since (`isSavedBefore`), and
+ * nothing else takes it out of that state. When this rejects it may run.
  */
-export async function runBriefly(node: Node, domain: Domain): Promise<void> {
-  await node.context.hypervisor.stir(domain).catch(() => standStill(node, domain));
+export async function runBriefly({ context }: Pick<Node, 'context'>, domain: Domain): Promise<void> {
+  await context.hypervisor.resume(domain);
+  await standStill({ context }, domain);
 }

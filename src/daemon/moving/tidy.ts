@@ -2,6 +2,7 @@ import { messageOf } from '../../model/errors.ts';
 import { formatKey, type JobKey } from '../../model/job.ts';
 import type { Node } from '../node.ts';
 import type { Checkpoints } from './checkpoints.ts';
+import { releaseAddresses } from './discard.ts';
 
 /** How often anybody looks after the whole store: each look asks the schedulers about jobs whose nodes are gone. */
 const EVERY_MS = 10 * 60_000;
@@ -13,7 +14,8 @@ const ASK_TIMEOUT_MS = 10_000;
  * Removes from the store what crashes left there, and jobs that no scheduler knows any more and that nobody has touched for checkpoint.retention: those of nodes that are gone,
  * since every node looks after its own (`discardForgotten`). One node of the site does it at a time. Throws StoreUnavailable.
  */
-export async function tidyStore(node: Node, { store, custody, settings }: Checkpoints): Promise<void> {
+export async function tidyStore(node: Node, checkpoints: Checkpoints): Promise<void> {
+  const { store, custody, settings } = checkpoints;
   if (!(await store.takeTurn(EVERY_MS))) return;
   const beating = await custody.hostsThatBeat();
   const swept = await store.sweep({
@@ -24,7 +26,11 @@ export async function tidyStore(node: Node, { store, custody, settings }: Checkp
   if (swept.length > 0) node.log.info(`removed what was left over in the store: ${swept.join(', ')}`);
   const expired = await store.expire({
     olderThanMs: settings.retention * 1000,
-    isWanted: (key) => isWanted(node, key),
+    isWanted: async (key) => {
+      if (await isWanted(node, key)) return true;
+      await releaseAddresses(node, checkpoints, key);
+      return false;
+    },
   });
   for (const key of expired)
     node.log.info(`${formatKey(key)}: its checkpoints are older than checkpoint.retention and are removed`);

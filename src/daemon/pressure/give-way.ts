@@ -6,6 +6,7 @@ import type { Job } from '../job.ts';
 import type { Node } from '../node.ts';
 import { isBorrower } from './lending.ts';
 
+export const ORDINARY_WEIGHT = 1;
 /** Of an ordinary machine's share of the CPUs. */
 export const LOW_WEIGHT = 0.1;
 /** The kernel's least. */

@@ -14,5 +14,6 @@ export function guestSample(report: GuestPressure, atMs: number): GuestSample | 
     runnableTasks: parseRunnable(loadAverage ?? ''),
     stalls: parsePsi(report.psi),
     oomKills: report.oomKills,
+    job: report.walls,
   };
 }

@@ -35,6 +35,10 @@ export const JOB_METRICS: MetricTable<JobTop> = {
   caddis_job_cpu_seconds_total: ["CPU time of the job's processes, on all nodes", (job) => job.cpu_seconds],
   caddis_job_host_cpu_seconds_total: ['CPU time of its QEMU, on all nodes', (job) => job.host_cpu_seconds],
   caddis_job_memory_limit_bytes: ['Memory that the job may use', (job) => job.memory_limit_bytes],
+  caddis_job_memory_asked_bytes: [
+    'Memory that was asked for; the rest was grown',
+    (job) => job.memory_asked_bytes,
+  ],
   caddis_job_memory_used_bytes: ['Memory that the job uses', (job) => job.memory_used_bytes],
   caddis_job_memory_available_bytes: ['MemAvailable of its machine', (job) => job.memory_available_bytes],
   caddis_job_memory_held_peak_bytes: [

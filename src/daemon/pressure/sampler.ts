@@ -142,7 +142,8 @@ export class Sampler {
 const OFF_NODE = new Set(['saving', 'saved', 'parked', 'ended']);
 const STEADY = new Set(['ready', 'running', 'frozen']);
 
-function reservationOf(node: Node, job: Job): Omit<JobLoad, 'usage'> {
+/** What a job has of its node, in the eyes of whoever counts slack. */
+export function reservationOf(node: Node, job: Job): Omit<JobLoad, 'usage'> {
   const { phase, lost } = job.state;
   const borrows = isBorrower(node, job);
   const reserves = !OFF_NODE.has(phase) && (!borrows || job.isAdmitted);

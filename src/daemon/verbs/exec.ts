@@ -141,8 +141,9 @@ function stepStart(
   identity: Identity,
   files: StartDocument['files'],
 ): StartDocument {
-  const { memoryBytes, cpus = 1 } = job.sizes;
-  const source = job.facts.request.memorySource ?? 'the memory request';
+  const { cpus = 1 } = job.sizes;
+  const { memoryBytes = job.sizes.memoryBytes, memorySource: source = 'the memory request' } =
+    job.facts.request;
   return startOfStep(plan, call, identity, {
     cpus: vcpusOf(call, { hostCpus: job.hostCpus, vcpus: cpus }),
     files,

@@ -2,9 +2,9 @@ import { messageOf } from '../../model/errors.ts';
 import { formatKey, type HookCall, type JobFacts } from '../../model/job.ts';
 import type { HookAnswer, Scheduler } from '../../scheduler/scheduler.ts';
 import type { Job } from '../job.ts';
+import { grow } from '../machine-size.ts';
 import { whyAfresh } from '../moving/freeze.ts';
 import type { Node } from '../node.ts';
-import { grow } from '../start-machine.ts';
 import { start } from './prolog.ts';
 
 /**
@@ -31,7 +31,7 @@ export async function facts(
       };
       if (wanted.cpus === undefined && wanted.memoryBytes === undefined) return;
       await grow(node.context, job, wanted, signal);
-      await remember(node, job);
+      await remember(node, job, wanted);
     });
     return { exitCode: 0, ...(news === undefined ? {} : { stderr: `${news}\n` }) };
   } catch (error) {
@@ -64,10 +64,15 @@ async function makeUp(
 }
 
 /** A caddisd that is restarted must know the size that the machine has now. */
-async function remember({ context }: Node, job: Job): Promise<void> {
+async function remember(
+  { context }: Node,
+  job: Job,
+  said: { cpus: number | undefined; memoryBytes: number | undefined },
+): Promise<void> {
   const { domain } = job.resources;
-  const { cpus, memoryBytes } = job.sizes;
-  Object.assign(job.facts.request, { cpus, memoryBytes });
+  // What was not said may have been grown: that is no request.
+  if (said.cpus !== undefined) job.facts.request.cpus = job.sizes.cpus;
+  if (said.memoryBytes !== undefined) job.facts.request.memoryBytes = job.sizes.memoryBytes;
   if (domain) await context.hypervisor.setFacts(domain, job.facts);
 }
 

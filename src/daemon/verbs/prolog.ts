@@ -276,6 +276,7 @@ async function register(
       runDir: node.config.run_dir,
       acceleration: node.context.acceleration,
       ...(saved?.bound ? { bound: saved.bound } : {}),
+      ...(saved?.growth ? { growth: saved.growth } : {}),
       startedAt: new Date().toISOString(),
       ranBeforeMs: generation?.manifest.totals.ranMs,
       used: saved?.used,

@@ -33,6 +33,7 @@ async function machineStatus(job: Job): Promise<MachineStatus> {
     steps: job.state.steps,
     cpus: job.sizes.cpus ?? null,
     memory_bytes: job.sizes.memoryBytes ?? null,
+    memory_asked_bytes: job.facts.request.memoryBytes ?? job.facts.growth?.askedBytes ?? null,
     memory_available_bytes: job.sizes.availableBytes ?? null,
     address: job.facts.address ?? null,
     qemu_pid: (await qemuProcess(job.machine))?.pid ?? null,

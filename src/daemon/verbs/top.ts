@@ -62,6 +62,7 @@ function jobTop({ job, usage, guest, steps }: JobView, baseMemoryBytes: number):
     cpus: job.sizes.cpus ?? 1,
     cpus_used: usage ? rounded(usage.cpus) : null,
     memory_limit_bytes: limit,
+    memory_asked_bytes: job.facts.request.memoryBytes ?? job.facts.growth?.askedBytes ?? limit,
     memory_used_bytes: used ?? null,
     memory_resident_bytes: usage?.residentBytes ?? null,
     memory_pressure: used === undefined ? null : rounded(clamp01(used / limit)),

@@ -117,6 +117,7 @@ int agent_init(struct agent *a, int guest)
 	a->guest = guest;
 	a->freezer.group = job_group(guest);
 	a->kernel_log = -1;
+	mark_open(&a->mark, guest ? SESSIONS_GROUP : NULL);
 	for (size_t i = 0; i < TASKS; i++)
 		a->tasks[i].out = -1;
 	sigemptyset(&set);
@@ -174,10 +175,13 @@ static void on_oom(void *user, pid_t pid, const char *name)
 
 static int timeout(const struct agent *a)
 {
-	int waits[] = { processes_timeout(a->processes), lease_timeout(a), pause_timeout(a) }, t = TURN_MS;
+	int waits[] = { processes_timeout(a->processes), lease_timeout(a), pause_timeout(a), mark_timeout(&a->mark) }, t = TURN_MS;
 
 	for (size_t i = 0; i < sizeof waits / sizeof *waits; i++)
 		t = waits[i] >= 0 && waits[i] < t ? waits[i] : t;
+	/* A report that is due before its second. */
+	if (a->link.up && a->pressure_at_ms - clock_ms() < t)
+		t = a->pressure_at_ms > clock_ms() ? (int)(a->pressure_at_ms - clock_ms()) : 0;
 	return t;
 }
 
@@ -191,6 +195,7 @@ void agent_run(struct agent *a)
 		set.count = 0;
 		signals = pollset_add(&set, a->signals, POLLIN);
 		log = pollset_add(&set, a->kernel_log, POLLIN);
+		mark_watch(&a->mark, &set);
 		for (size_t i = 0; i < TASKS; i++)
 			task_watch(&a->tasks[i], &set);
 		link_watch(&a->link, &set);
@@ -203,6 +208,7 @@ void agent_run(struct agent *a)
 			kernel_log_read(a->kernel_log, on_oom, a);
 		if (pollset_events(&set, signals))
 			on_signals(a);
+		mark_work(a, &set);
 		for (size_t i = 0; i < TASKS; i++)
 			task_work(&a->tasks[i], &set);
 		link_probe(&a->link);

@@ -6,6 +6,7 @@
 #include "freeze.h"
 #include "lease.h"
 #include "link.h"
+#include "mark.h"
 #include "pause.h"
 #include "process.h"
 #include "task.h"
@@ -27,6 +28,7 @@ struct agent {
 	struct freezer freezer;
 	struct lease lease;
 	struct pause pause;
+	struct mark mark;
 	uint64_t pong; /* offset of the last PING */
 	int pong_wanted;
 	int64_t pressure_at_ms, pressure_ms; /* due; last */

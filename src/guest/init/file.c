@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -22,6 +23,19 @@ ssize_t file_read(const char *path, char *text, size_t size)
 	close(fd);
 	text[done] = 0;
 	return n < 0 && !done ? -1 : (ssize_t)done;
+}
+
+unsigned long long file_number(const char *path, const char *name)
+{
+	char text[8192], *at;
+	size_t n = strlen(name);
+
+	if (file_read(path, text, sizeof text) <= 0)
+		return 0;
+	for (at = text; at; at = (at = strchr(at, '\n')) ? at + 1 : NULL)
+		if (!strncmp(at, name, n))
+			return strtoull(at + n, NULL, 10);
+	return 0;
 }
 
 int file_write(const char *path, const char *text)

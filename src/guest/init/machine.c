@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "agent.h"
 
+#include <string.h>
 #include <sys/reboot.h>
 #include <unistd.h>
 
@@ -71,6 +72,20 @@ static void power_off(struct agent *a)
 	reboot(RB_POWER_OFF);
 }
 
+/* One line of printable text, from the host to the users of this job. */
+static void note(struct agent *a, const struct frame *f)
+{
+	char text[256];
+	size_t n = f->length < sizeof text - 1 ? f->length : sizeof text - 1;
+
+	memcpy(text, f->payload, n);
+	text[n] = 0;
+	for (char *p = text; *p; p++)
+		if ((unsigned char)*p < ' ')
+			*p = ' ';
+	processes_note(a->processes, text);
+}
+
 void machine_frame(struct agent *a, const struct frame *f)
 {
 	switch (f->type) {
@@ -87,6 +102,7 @@ void machine_frame(struct agent *a, const struct frame *f)
 		if (a->guest && clock_set(f->offset))
 			agent_log(a, 1, "the clock could not be set");
 		break;
+	case F_NOTE: note(a, f); break;
 	case F_POWEROFF: power_off(a); break;
 	default: agent_log(a, 1, "an unknown frame for the machine: dropped");
 	}
@@ -113,9 +129,11 @@ static void say_pressure(struct agent *a)
 	/* Nothing of a frozen job stalls: what the averages still say was before. */
 	if (a->guest && !a->freezer.reasons)
 		thrash_end(SESSIONS_GROUP);
+	mark_look(a);
 	if (!a->link.up)
 		return;
 	pressure_document(&w, a->processes, a->oom_kills, a->freezer.reasons, &a->held_peak_bytes);
+	mark_report(&a->mark, &w);
 	f.length = (uint32_t)w.length;
 	/* Thousands of sessions would not fit one frame: then this second has no report. No room: the next second brings a fresher one. */
 	if (w.length <= FRAME_PAYLOAD_MAX && !w.failed)

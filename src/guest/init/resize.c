@@ -8,6 +8,7 @@
 #include "boot.h"
 #include "clock.h"
 #include "file.h"
+#include "mark.h"
 #include "pressure.h"
 #include "worker.h"
 
@@ -71,18 +72,40 @@ static void grow_shared_memory(uint64_t bytes)
 }
 
 /*
- * The job's wall is exactly its request, though the machine is larger by what kernel and agent need (or much larger: the base shape). memory.oom.group stays 0: the
- * largest process goes, as natively, and a script may look at its child's status.
+ * The job's wall is exactly its request, or what it was grown to, though the machine is larger by what kernel and agent need (or much larger: the base shape).
+ * memory.oom.group stays 0: the largest process goes, as natively, and a script may look at its child's status.
  */
-static int limit_sessions(struct job *j, uint64_t bytes)
+static int set_wall(struct job *j, uint64_t bytes)
 {
-	char text[32];
-
-	snprintf(text, sizeof text, "%llu", (unsigned long long)bytes);
-	if (file_write(SESSIONS_GROUP "/memory.max", text))
+	if (mark_set_limit(SESSIONS_GROUP, "memory.max", bytes))
 		return job_failed(j, "the job's memory limit", SESSIONS_GROUP "/memory.max");
 	file_write(SESSIONS_GROUP "/memory.swap.max", "0");
 	grow_shared_memory(bytes);
+	return 0;
+}
+
+/* A wall that comes nearer kills whoever stands beyond it: the mark goes first, which stops what would grow meanwhile, and the wall follows only where there is room. */
+static int lower_wall(struct job *j, uint64_t bytes, uint64_t mark)
+{
+	uint64_t before = mark_limit(SESSIONS_GROUP, "memory.high");
+
+	mark_set_limit(SESSIONS_GROUP, "memory.high", mark && mark < bytes ? mark : bytes / 10 * 9);
+	if (mark_held(SESSIONS_GROUP) < bytes / 10 * 9)
+		return set_wall(j, bytes);
+	mark_set_limit(SESSIONS_GROUP, "memory.high", before);
+	errno = EBUSY;
+	return job_failed(j, "the job's memory limit cannot be lowered", SESSIONS_GROUP);
+}
+
+/* `bytes`, `mark`: 0 = as it is. */
+static int limit_sessions(struct job *j, uint64_t bytes, uint64_t mark)
+{
+	int lower = bytes && bytes < mark_limit(SESSIONS_GROUP, "memory.max") && mark_limit(SESSIONS_GROUP, "memory.max") != MARK_NONE;
+
+	if (bytes && (lower ? lower_wall(j, bytes, mark) : set_wall(j, bytes)))
+		return -1;
+	if (mark && mark_set_limit(SESSIONS_GROUP, "memory.high", mark))
+		return job_failed(j, "the mark below the job's memory limit", SESSIONS_GROUP "/memory.high");
 	return 0;
 }
 
@@ -90,11 +113,12 @@ int resize_machine(struct job *j, const uint8_t *document, size_t length)
 {
 	struct tlv_reader r = { document, document + length };
 	const uint8_t *v;
+	uint64_t wall = 0, mark = 0;
 	uint32_t n;
 	uint16_t tag;
 
 	while (tlv_next(&r, &tag, &v, &n) == 1) {
-		if (n < 8 || (tag != T_CPUS && tag != T_MEMORY && tag != T_JOB_MEMORY))
+		if (n < 8)
 			continue;
 		if (tag == T_CPUS && get64(v) >= 1 && get64(v) < CPUS_MOST) {
 			if (wait_for(j, "CPUs online", get64(v), try_cpus))
@@ -106,8 +130,10 @@ int resize_machine(struct job *j, const uint8_t *document, size_t length)
 				return -1;
 			job_timing(j, "memory");
 		}
-		if (tag == T_JOB_MEMORY && get64(v) && limit_sessions(j, get64(v)))
-			return -1;
+		if (tag == T_JOB_MEMORY)
+			wall = get64(v);
+		if (tag == T_JOB_MARK)
+			mark = get64(v);
 	}
-	return 0;
+	return limit_sessions(j, wall, mark);
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "file.h"
+#include "mark.h"
 #include "oom.h"
 
 /*
@@ -24,19 +25,6 @@ static int stalled(const char *path)
 		sscanf(full, "full avg10=%d.%*d avg60=%d", &last10, &last60) == 2 && last10 >= STALLED_10S && last60 >= STALLED_60S;
 }
 
-static unsigned long long number_after(const char *path, const char *name)
-{
-	char text[8192], *at;
-	size_t n = strlen(name);
-
-	if (file_read(path, text, sizeof text) <= 0)
-		return 0;
-	for (at = text; at; at = (at = strchr(at, '\n')) ? at + 1 : NULL)
-		if (!strncmp(at, name, n))
-			return strtoull(at + n, NULL, 10);
-	return 0;
-}
-
 /*
  * At its limit a job that has filled its memory may go on for minutes: the kernel takes the pages of its programs away, and each comes back from the image at once, so
  * that no allocation ever fails. Natively those pages mostly belong to nobody's limit. Then the limit goes down to what cannot be taken away, which makes the
@@ -50,9 +38,12 @@ void thrash_end(const char *group)
 	snprintf(max, sizeof max, "%s/memory.max", group);
 	snprintf(stat, sizeof stat, "%s/memory.stat", group);
 	snprintf(pressure, sizeof pressure, "%s/memory.pressure", group);
+	/* What is held back at its mark waits for its host (mark.h). */
+	if (mark_limit(group, "memory.high") != MARK_NONE)
+		return;
 	if (!stalled(pressure) || file_read(max, limit, sizeof limit) <= 0 || !(bytes = strtoull(limit, NULL, 10)))
 		return;
-	held = number_after(stat, "anon ") + number_after(stat, "shmem ") + number_after(stat, "kernel ");
+	held = file_number(stat, "anon ") + file_number(stat, "shmem ") + file_number(stat, "kernel ");
 	if (held < bytes / 100 * HELD_PERCENT)
 		return; /* stalled, but not for want of memory: it is the disk that its cache waits for */
 	kernel_log_write(1, "the job's memory limit is reached and its programs' own pages come and go: ending the largest process");

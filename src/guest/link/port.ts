@@ -71,6 +71,12 @@ export class LinkPort {
     return !this.#congested;
   }
 
+  /** Takes nothing in any more; QEMU may go on writing for as long as the socket's buffer has room. */
+  deafen(): void {
+    clearTimeout(this.#timer);
+    this.#socket.pause();
+  }
+
   close(): void {
     this.#closed = true;
     clearTimeout(this.#timer);

@@ -51,6 +51,8 @@ export interface ResizeDocument {
   readonly memoryBytes: number;
   /** Hard limit of all sessions together; 0 = leave as it is. */
   readonly jobMemoryBytes: number;
+  /** Beyond this what allocates is slowed down until the host has answered: memory.high. Undefined: as it is. */
+  readonly jobMarkBytes?: number | 'none' | undefined;
 }
 
 /** What a machine that was restored must be told before its job goes on. */
@@ -71,7 +73,15 @@ export interface SetupResult {
   readonly memTotalBytes: number | undefined;
 }
 
-/** The guest's report, once a second. */
+/** How a job stands to its limits. Undefined limits: none. */
+interface JobWalls {
+  /** What the kernel cannot take back from it. */
+  readonly heldBytes: number;
+  readonly wallBytes: number | undefined;
+  readonly markBytes: number | undefined;
+}
+
+/** The guest's report: once a second, and at once when the job passes its mark. */
 export interface GuestPressure {
   readonly memAvailableBytes: number | undefined;
   readonly memTotalBytes: number | undefined;
@@ -79,6 +89,8 @@ export interface GuestPressure {
   readonly psi: readonly string[];
   readonly loadAverage: string | undefined;
   readonly oomKills: number;
+  /** Of all sessions together; undefined: an older agent. */
+  readonly walls: JobWalls | undefined;
   /** Why the job's processes stand still: the lease ran out, the host asked for it, or both. */
   readonly frozen: { readonly byLease: boolean; readonly byPause: boolean };
   readonly sessions: readonly {
@@ -103,6 +115,8 @@ export interface GuestJobUsage {
   readonly heldPeakBytes: number;
 }
 
+/** No limit, in a number of 64 bits. */
+const NONE = 2n ** 64n - 1n;
 const MAX_TEXT_BYTES = 4096;
 /** More entries of a kind than a guest has reason to send. */
 const MAX_ENTRIES = 1024;
@@ -131,11 +145,13 @@ export function encodeSetup(setup: SetupDocument): Buffer {
 }
 
 export function encodeResize(resize: ResizeDocument): Buffer {
-  return new TlvWriter()
+  const w = new TlvWriter()
     .u64(Tag.Cpus, resize.cpus)
     .u64(Tag.Memory, resize.memoryBytes)
-    .u64(Tag.JobMemory, resize.jobMemoryBytes)
-    .finish();
+    .u64(Tag.JobMemory, resize.jobMemoryBytes);
+  const mark = resize.jobMarkBytes;
+  if (mark !== undefined) w.u64(Tag.JobMark, mark === 'none' ? NONE : mark);
+  return w.finish();
 }
 
 export function encodeWake(wake: WakeDocument): Buffer {
@@ -172,6 +188,7 @@ export function parsePressure(document: Buffer): GuestPressure {
   let loadAverage: string | undefined;
   let oomKills = 0;
   let frozen = 0;
+  let walls: JobWalls | undefined;
   let job: GuestJobUsage | undefined;
   let entries = 0;
   for (const { tag, value } of readTlv(document)) {
@@ -182,6 +199,7 @@ export function parsePressure(document: Buffer): GuestPressure {
     else if (tag === Tag.Psi) psi.push(readText(value, 'PSI', 256));
     else if (tag === Tag.LoadAvg) loadAverage = readText(value, 'LOADAVG', 256).trim();
     else if (tag === Tag.OomKills) oomKills = readNumber(value, 'OOM_KILLS');
+    else if (tag === Tag.JobUse) walls = jobWalls(value);
     else if (tag === Tag.Frozen) frozen = readNumber(value, 'FROZEN', 0xffff);
     else if (tag === Tag.SessionStat) {
       const [session, cpuMicroseconds, memoryBytes, memoryPeakBytes] = readU64s(value, 4, 'SESSION_STAT') as [
@@ -194,9 +212,16 @@ export function parsePressure(document: Buffer): GuestPressure {
     }
   }
   return {
-    ...{ memAvailableBytes, memTotalBytes, psi, loadAverage, oomKills, sessions, job },
+    ...{ memAvailableBytes, memTotalBytes, psi, loadAverage, oomKills, sessions, job, walls },
     frozen: { byLease: (frozen & 1) !== 0, byPause: (frozen & 2) !== 0 },
   };
+}
+
+function jobWalls(value: Buffer): JobWalls {
+  const [held, wall, mark] = readU64s(value, 3, 'JOB_USE') as [bigint, bigint, bigint];
+  // More than the largest safe number is as good as none.
+  const limit = (bytes: bigint) => (bytes > BigInt(Number.MAX_SAFE_INTEGER) ? undefined : Number(bytes));
+  return { heldBytes: limit(held) ?? 0, wallBytes: limit(wall), markBytes: limit(mark) };
 }
 
 function readJobUsage(value: Buffer): GuestJobUsage {

@@ -28,6 +28,7 @@ export const FrameType = {
   Lease: 11,
   Pause: 12,
   Wake: 13,
+  Note: 14,
   Open: 16,
   Opened: 17,
   Attach: 18,
@@ -100,6 +101,7 @@ export const Tag = {
   Hosts: 54,
   Bind: 55,
   JobMemory: 56,
+  JobMark: 57,
   Message: 60,
   Timing: 61,
   MemAvailable: 62,
@@ -110,6 +112,7 @@ export const Tag = {
   OomKills: 67,
   Frozen: 68,
   JobStat: 69,
+  JobUse: 70,
 } as const;
 
 /** The peer sent something that docs/protocol.md does not allow. The message says what was expected and what came. */

@@ -332,6 +332,13 @@ void processes_oom(struct processes *t, pid_t pid, const char *name)
 		session_oom(s, pid, name);
 }
 
+void processes_note(struct processes *t, const char *text)
+{
+	for (struct session *s = t->first; s; s = s->next)
+		if (s->state == RUNNING && !s->note[0])
+			snprintf(s->note, sizeof s->note, "%s%s\n", text, s->tty ? "\r" : "");
+}
+
 void processes_each(struct processes *t, void (*each)(void *user, uint64_t session, pid_t pid), void *user)
 {
 	for (struct session *s = t->first; s; s = s->next)

@@ -50,6 +50,8 @@ void processes_kill_all(struct processes *t);
 size_t processes_count(const struct processes *t);
 /* The out-of-memory killer took `pid` (`name`): the session that it belonged to says so on its stderr. */
 void processes_oom(struct processes *t, pid_t pid, const char *name);
+/* Says one line on the stderr of every session whose main process runs, unless it has another to say. */
+void processes_note(struct processes *t, const char *text);
 /* Calls `each` for every session whose main process runs. */
 void processes_each(struct processes *t, void (*each)(void *user, uint64_t session, pid_t pid), void *user);
 /* Kills everything, without ceremony. */

@@ -107,6 +107,15 @@ static uint64_t field(const char *text, const char *name)
 	return 0;
 }
 
+uint64_t scope_wall(const struct scope *s)
+{
+	char text[32];
+
+	if (!s->path[0] || read_file(s, "../memory.max", text, sizeof text))
+		return 0;
+	return strtoull(text, NULL, 10);
+}
+
 void scope_usage(const struct scope *s, struct scope_usage *usage)
 {
 	char text[4096];

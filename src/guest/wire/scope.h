@@ -28,6 +28,8 @@ void scope_kill(const struct scope *s, pid_t leader);
 /* 1 when no process is left in it (always, without a cgroup). */
 int scope_empty(const struct scope *s);
 /* What the cgroup counted; zeros without one. */
+/* The limit of all scopes together, which may have changed since they were made; 0: none. */
+uint64_t scope_wall(const struct scope *s);
 void scope_usage(const struct scope *s, struct scope_usage *usage);
 void scope_remove(struct scope *s);
 

@@ -111,6 +111,7 @@ void session_ended(struct session *s, int status)
 void session_oom(struct session *s, pid_t pid, const char *name)
 {
 	struct scope_usage u;
+	uint64_t wall;
 
 	if (s->state == EXITED || s->state == GONE)
 		return;
@@ -121,8 +122,10 @@ void session_oom(struct session *s, pid_t pid, const char *name)
 	s->noted = 1;
 	if (s->note[0])
 		return;
+	wall = scope_wall(&s->scope);
 	snprintf(s->note, sizeof s->note, "caddis: job's memory limit of %llu MiB%s%s%s was reached: process %d (%s) was killed%s\n",
-		(unsigned long long)(s->limit_bytes >> 20), s->limit_origin[0] ? " (asked for by " : "", s->limit_origin,
+		(unsigned long long)((wall ? wall : s->limit_bytes) >> 20),
+		!s->limit_origin[0] ? "" : wall > s->limit_bytes ? " (grown from what was asked for by " : " (asked for by ", s->limit_origin,
 		s->limit_origin[0] ? ")" : "", (int)pid, name, s->tty ? "\r" : "");
 }
 

@@ -5,7 +5,7 @@ import type { RunCommand } from './commands.ts';
 import { parseQstatJob } from './qstat.ts';
 
 /** Complexes that ask for memory per slot, the strongest first; as in hooks/gridengine/jsv/decide.ts. */
-const MEMORY_COMPLEXES = ['vm_mem', 'h_vmem', 'mem_free', 'virtual_free'];
+export const MEMORY_COMPLEXES = ['vm_mem', 'h_vmem', 'mem_free', 'virtual_free'];
 /** What a job that is lent its memory asks for, all of it together. */
 const SLACK_COMPLEX = 'vm_mem_slack';
 const LENT_COMPLEX = 'scavenge';

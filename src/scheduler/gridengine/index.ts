@@ -13,6 +13,7 @@ import { complexText, setNodeHealth } from './node-health.ts';
 import { gridEnginePlacement } from './placement.ts';
 import { createPublish } from './publish.ts';
 import { parseQstatHosts, parseQstatJob, parseQstatList } from './qstat.ts';
+import { checkRaise, holdNext, noteSize, raiseMemory, releaseNext } from './raise.ts';
 import { readEpilog } from './read-epilog.ts';
 import { readProlog } from './read-prolog.ts';
 import { readStep } from './read-step.ts';
@@ -119,6 +120,13 @@ export function createGridEngine(options: GridEngineOptions): Scheduler {
     movedExitStatus: EXIT_RESCHEDULE,
     requeue: async () => 'by-exit',
     placement: gridEnginePlacement(host, run),
+    noteSize: (request, size, signal) => noteSize(request, size, run, signal),
+    raise: {
+      check: (request, signal) => checkRaise(request, run, signal),
+      hold: (request, signal) => holdNext(request, run, signal),
+      memory: (request, bytes, signal) => raiseMemory(request, bytes, run, signal),
+      release: (request, signal) => releaseNext(request, run, signal),
+    },
     // qalter changes no limit of a job that runs; sge_execd counts from the prolog.
     async timeLeft(request, startedAtMs, signal) {
       const limitMs = await askLimit(request, host, run, signal);
@@ -152,9 +160,10 @@ export function createGridEngine(options: GridEngineOptions): Scheduler {
 
 /** In the job's context (`qstat -j`), which its user reads while it waits. Without an answer it goes back without a word. */
 async function noteReason(key: JobKey, reason: string, run: RunCommand, signal: AbortSignal): Promise<void> {
-  await run(['qalter', '-ac', `caddis=${complexText(`sent back: ${reason}`)}`, key.jobId], signal).catch(
-    () => undefined,
-  );
+  await run(
+    ['qalter', '-ac', `caddis_slack=${complexText(`sent back: ${reason}`)}`, key.jobId],
+    signal,
+  ).catch(() => undefined);
 }
 
 function taskName(key: JobKey): string {

@@ -13,8 +13,10 @@ import { isOnOneOf } from './job-record.ts';
 import { AMBIGUOUS_SIGNALS, meaning } from './meaning.ts';
 import { setNodeHealth } from './node-health.ts';
 import { nodesOf } from './nodes.ts';
+import { noteSize } from './note-size.ts';
 import { slurmPlacement } from './placement.ts';
 import { SlackPublisher } from './publish.ts';
+import { raiseMemory } from './raise.ts';
 import { readEpilog } from './read-epilog.ts';
 import { readFacts } from './read-facts.ts';
 import { readProlog } from './read-prolog.ts';
@@ -144,6 +146,14 @@ export function createSlurm(options: SlurmOptions): Scheduler {
       );
     },
     placement: slurmPlacement(nodes, run),
+    noteSize: (request, size, signal) => noteSize(request, size, nodes.all, signal, run),
+    raise: {
+      check: async () => undefined,
+      // It waits until its last credential has expired, or until beginAgain.
+      hold: async () => undefined,
+      release: async () => undefined,
+      memory: ({ key }, bytes, signal) => raiseMemory(key, bytes, nodes.all, signal, run),
+    },
     async timeLeft(request, _startedAtMs, signal) {
       const record = await askJob(request.key, here, signal, run);
       if (record?.limitMs === undefined || record.ranMs === undefined) return undefined;

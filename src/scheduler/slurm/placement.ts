@@ -1,5 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises';
-
 import { CaddisError } from '../../model/errors.ts';
 import type { JobKey } from '../../model/job.ts';
 import type { Placement } from '../scheduler.ts';
@@ -7,11 +5,7 @@ import { type RunCommand, SlurmRefused } from './commands.ts';
 import { askJob } from './complete.ts';
 import type { JobRecord } from './job-record.ts';
 import type { Nodes } from './nodes.ts';
-
-/** slurmctld mostly closes its books within two seconds; after that it is not asked more than once a second. */
-const QUICK_LOOKS = 8;
-const QUICK_MS = 250;
-const SLOW_MS = 1_000;
+import { untilPending } from './until-pending.ts';
 
 /** ReqNodeList, which slurmctld changes only while a job waits: of one that runs it is taken for a request to give nodes back. */
 export function slurmPlacement(nodes: Nodes, run: RunCommand): Placement {
@@ -52,17 +46,6 @@ async function require(
   signal: AbortSignal,
   run: RunCommand,
 ): Promise<void> {
-  for (let look = 0; ; look++) {
-    const record = await askJob(key, nodes.all, signal, run);
-    if (record?.state === 'PENDING') {
-      await run(['scontrol', 'update', `jobid=${record.taskName}`, `ReqNodeList=${wanted(record)}`], signal);
-      return;
-    }
-    // Still on its node: requeued, and not let go yet.
-    if (record === undefined || /^(COMPLETED|CANCELLED|FAILED|TIMEOUT)/.test(record.state))
-      throw new CaddisError(
-        `job ${key.jobId} does not go back to the queue: it is ${record?.state ?? 'gone'}`,
-      );
-    await delay(look < QUICK_LOOKS ? QUICK_MS : SLOW_MS, undefined, { signal });
-  }
+  const record = await untilPending(key, nodes.all, signal, run);
+  await run(['scontrol', 'update', `jobid=${record.taskName}`, `ReqNodeList=${wanted(record)}`], signal);
 }

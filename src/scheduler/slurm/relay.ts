@@ -91,7 +91,10 @@ export function slurmRelayRule(
     case 'sbcast':
       return broadcastRule(argv, env, binDir);
     default:
-      return { allow: true, program, script: undefined, startsStep: false, mayRepeat: onlyAsks(argv) };
+      return {
+        ...{ allow: true, program, script: undefined, startsStep: false, mayRepeat: onlyAsks(argv) },
+        putsJobBack: putsItselfBack(argv, env),
+      };
   }
 }
 
@@ -99,6 +102,20 @@ function onlyAsks([command = '', ...words]: readonly string[]): boolean {
   if (command === 'scontrol')
     return /^(show|ping|version|listpids|pidinfo)$/.test(words.find((word) => !word.startsWith('-')) ?? '');
   return ['squeue', 'sinfo', 'sacct', 'sstat', 'sprio', 'sshare'].includes(command);
+}
+
+/** `scontrol requeue $SLURM_JOB_ID`, by whichever of its names. */
+function putsItselfBack(
+  [command, ...words]: readonly string[],
+  env: Readonly<Record<string, string>>,
+): boolean {
+  const [verb = '', ...ids] = words.filter((word) => !word.startsWith('-'));
+  if (command !== 'scontrol' || !/^requeue(hold)?$/i.test(verb)) return false;
+  const { SLURM_JOB_ID: id, SLURM_ARRAY_JOB_ID: array, SLURM_ARRAY_TASK_ID: task } = env;
+  const own = [id, array, `${array}_${task}`];
+  return ids
+    .flatMap((word) => word.replace(/^(jobid|job)=/i, '').split(','))
+    .some((word) => own.includes(word));
 }
 
 /** Of -w and -F only what holds a slash is a file. */

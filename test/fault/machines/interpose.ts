@@ -155,6 +155,7 @@ const PROCEDURES = new Map([
   [233, 'restore'],
   [234, 'destroy'],
   [264, 'metadata'],
+  [305, 'migrate'],
 ]);
 const REMOTE_PROGRAM = 0x20008086;
 const CALL = 0;

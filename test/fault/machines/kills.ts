@@ -7,7 +7,7 @@ const MOST_TRIES = 2;
 
 /** Points where a death of QEMU or libvirtd is another thing than one of caddisd: around their own calls, and while images are written and read. */
 const THEIRS =
-  /^(rpc (suspend|snapshot|destroy|restore|resume|metadata) (sent|done)|write (draft\/memory|scratch part)|rename (generation|scratch disk)|fsync draft\/memory)$/;
+  /^(rpc (suspend|snapshot|destroy|restore|migrate|resume|metadata) (sent|done)|write (draft\/memory|scratch part)|rename (generation|scratch disk)|fsync draft\/memory)$/;
 
 /** From here on the checkpoint is there. */
 const PUBLISHED = 'rename generation';

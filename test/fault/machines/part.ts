@@ -13,8 +13,9 @@ import { buildInterposer, WatchedHost } from './watched-host.ts';
 const KILLS_MS = Number(process.env.FAULT_KILLS_SECONDS ?? 480) * 1000;
 const SCRIPT_MS = Number(process.env.FAULT_SCRIPT_SECONDS ?? 300) * 1000;
 
-/** FAULT_PARK: for how many seconds saved machines stay on their host; 0: every move goes through the store. */
-const EXTRA = process.env.FAULT_PARK === undefined ? '' : `[checkpoint]\npark = ${process.env.FAULT_PARK}\n`;
+/** Machines go from libvirt to libvirt where nothing hinders them; and then all from the store, where damage is met. */
+const HANDED_OVER = '[checkpoint]\npark = 20\n';
+const FROM_STORE = '[checkpoint]\npark = 0\n';
 
 /** Real machines of real jobs of both schedulers, on the lab: brought up if it is not, and then taken down again. */
 export const machinesPart: FaultPart = {
@@ -26,15 +27,20 @@ export const machinesPart: FaultPart = {
     process.env.CADDIS_LAB_NFS_LEASE ??= '90';
     const was = await current();
     const lab = was ?? (await up({ log: say }));
-    const [one, two] = lab.nodes.map((node) => new WatchedHost(lab, node, EXTRA));
+    const [one, two] = lab.nodes.map((node) => new WatchedHost(lab, node));
     if (!one || !two) throw new Error('the lab has no two nodes');
     try {
-      await Promise.all([one.begin(), two.begin()]);
+      const begin = (how: string) => Promise.all([one, two].map((host) => host.begin(how)));
+      await begin(HANDED_OVER);
       const arena = new Arena(lab, [one, two], tally, say);
       await arena.fill(PER_SYSTEM);
+      const underHandOver = await kills(arena, KILLS_MS / 2);
+      await begin(FROM_STORE);
       const script = [...damageVariants(lab), ...raceVariants(), ...outageVariants(lab)].filter(isWanted);
       const untried =
-        (await kills(arena, KILLS_MS)) + (await meetAll(arena, script, { until: Date.now() + SCRIPT_MS }));
+        underHandOver +
+        (await kills(arena, KILLS_MS / 2)) +
+        (await meetAll(arena, script, { until: Date.now() + SCRIPT_MS }));
       for (let i = 0; i < untried; i++) tally.count('points not tried for want of time');
       await arena.empty();
       await tally.variant('nothing left behind', 'after all', async () => {

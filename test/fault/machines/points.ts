@@ -11,6 +11,7 @@ function ordinals(point: string, count: number): number[] {
 const WITHIN: Readonly<Record<string, readonly number[]>> = {
   'rpc snapshot sent': [60, 200, 400],
   'rpc restore sent': [100, 400, 800, 1600],
+  'rpc migrate sent': [100, 400, 1000],
   'rpc destroy sent': [30],
 };
 

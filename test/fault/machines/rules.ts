@@ -66,6 +66,7 @@ const KINDS: readonly (readonly [RegExp, string])[] = [
   [/\/intents\/[^/]+\.new$/, 'intent beside'],
   [/\/intents\/[^/]+\.json$/, 'intent'],
   [/\/intents\/[^/]+\.move$/, 'move note'],
+  [/\/intents\/[^/]+\.parking$/, 'parking note'],
   [/\/caddis-[0-9a-f]{12}\.memory$/, 'staged memory'],
   [/\/caddis-[0-9a-f]{12}\.img\.part$/, 'scratch part'],
   [/\/caddis-[0-9a-f]{12}\.img$/, 'scratch disk'],

@@ -30,19 +30,18 @@ export class WatchedHost {
   readonly host: LabHost;
   readonly #lab: Lab;
   readonly #directory: string;
-  readonly #extra: string;
+  #extra = '';
   #rules: Rule[] = [];
 
-  /** `extra`: more TOML for its caddisd. */
-  constructor(lab: Lab, host: LabHost, extra = '') {
+  constructor(lab: Lab, host: LabHost) {
     this.#lab = lab;
     this.host = host;
-    this.#extra = extra;
     this.#directory = join(lab.paths.run, `interposed-${host.name}`);
   }
 
-  /** Starts caddisd anew, with the interposer in it. */
-  async begin(): Promise<void> {
+  /** Starts caddisd anew, with the interposer in it. `extra`: more TOML for it, until the next time. */
+  async begin(extra: string): Promise<void> {
+    this.#extra = extra;
     await rm(this.#directory, { recursive: true, force: true });
     await mkdir(this.#directory, { recursive: true });
     await stopOn(this.host);

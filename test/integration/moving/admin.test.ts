@@ -63,7 +63,8 @@ describe('an admin', () => {
 
     // A checkpoint of each, twice; the jobs run on.
     for (let i = 0; i < 2; i++) await Promise.all(jobs.map(({ key }) => caddis(here, 'checkpoint', key)));
-    const said = await caddis(here, 'drain', '--reason', 'a new disk', '--wait', '100');
+    await expect(caddis(here, 'drain', there.name)).rejects.toThrow(/this is .*: run "caddis drain" on/);
+    const said = await caddis(here, 'drain', here.name, '--reason', 'a new disk', '--wait', '100');
     expect(said).toContain(`${here.name} is out of service and has no machine any more`);
     const troubles = (await nodeTroubles(lab)).map((line) => line.replace(/\s+/g, ' '));
     expect(troubles).toEqual([

@@ -5,7 +5,9 @@ seconds = int(sys.argv[1])
 megabytes = int(sys.argv[2]) if len(sys.argv) > 2 else 200
 
 # Live data that must come along bit for bit.
-data = bytearray(hashlib.sha256(b'seed').digest() * (megabytes * 32768))
+data = bytearray(megabytes << 20)
+for at in range(0, len(data), 1 << 20):
+    data[at:at + (1 << 20)] = hashlib.sha256(b'seed').digest() * 32768
 # A lock on the shared file system, held all the time.
 lock = open('lock', 'w')
 fcntl.lockf(lock, fcntl.LOCK_EX)

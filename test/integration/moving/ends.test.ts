@@ -1,10 +1,13 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 
+import { cellOf } from '../../lab/gridengine/cell.ts';
 import type { Lab, LabHost } from '../../lab/host.ts';
 import { on, until } from '../../lab/process.ts';
-import { asUser, waitForEnd } from '../support/batch.ts';
+import { asUser, type BatchSystem, waitForEnd } from '../support/batch.ts';
 import { ending, untilSays, victims } from '../support/faults.ts';
 import { theLab } from '../support/lab.ts';
 import { untilNothingLeft } from '../support/leftovers.ts';
@@ -63,46 +66,61 @@ describe('a job that waits to go on', () => {
     expect(await untilHeld(job)).toMatch(/saved machine has 2 CPUs, and it asks for 1 now/);
     await root('scontrol', 'update', `jobid=${job.id}`, 'NumCPUs=2', 'NumTasks=2', 'MinMemoryNode=200');
     await again(job);
-    expect(await untilHeld(job, /CPUs/)).toMatch(
-      /saved machine has 400.0 MiB, and it asks for 200.0 MiB now/,
-    );
+    expect(await untilHeld(job, /CPUs/)).toMatch(/saved machine has 400 MiB, and it asks for 200 MiB now/);
     await root('scontrol', 'update', `jobid=${job.id}`, 'MinMemoryNode=400');
     await again(job);
     expect(await waitForEnd(lab, 'slurm', job.id, MOVE_MS)).toMatchObject({ exitCode: 0 });
     expect(await leftOwn(job)).toEqual(await wanted);
   });
 
-  it.concurrent('keeps its exit status when it had ended before it was put back, and does not run again', {
+  it.concurrent.each<BatchSystem>(['slurm', 'gridengine'])(
+    'keeps its exit status when it had ended before it was put back, and does not run again: %s',
+    { timeout: 3 * MOVE_MS },
+    async (system) => {
+      const [, node] = nodes;
+      const [job] = await victims(lab, node, 'echo one; echo two >&2; sleep 3; echo three; exit 7', {
+        systems: [system],
+        slurm: ['--open-mode=truncate'],
+        job: system === 'gridengine' ? { queue: 'move.q' } : {},
+      });
+      if (!job) throw new Error('no job');
+      await untilSays([job], 'one');
+      // Who waits for the job's end on the node cannot tell of it: the scheduler puts back a job that is over.
+      const waiter = await waiterOf(job.id, system, node);
+      process.kill(waiter, 'SIGSTOP');
+      try {
+        await untilSays([job], 'three');
+        await until(
+          'its step to be over',
+          async () => (await statusOf(node)).machines.find(({ job: key }) => key === job.key)?.steps === 0,
+          { timeoutMs: MOVE_MS },
+        );
+        if (system === 'slurm') await root('scontrol', 'requeue', job.id);
+        else await root('qmod', '-sj', job.id);
+      } finally {
+        process.kill(waiter, 'SIGCONT');
+      }
+      const end = await ending(lab, job, MOVE_MS);
+      expect(end).toMatchObject({
+        ...{ exitCode: 7, runs: 1, stdout: 'one\nthree\n', stderr: expect.stringMatching(/^two\n/) },
+      });
+      if (system === 'gridengine') return;
+      const { stdout } = await asUser(lab, ['scontrol', 'show', 'job', job.id], { user: 'root' });
+      expect(stdout).toContain('Restarts=1');
+    },
+  );
+
+  it.concurrent('runs again from its beginning when its own script has put it back', {
     timeout: 3 * MOVE_MS,
   }, async () => {
-    const [job] = await victims(lab, nodes[1], 'echo one; echo two >&2; sleep 3; echo three; exit 7', {
+    const script = `[ "$(wc -l < runs)" = 2 ] || { echo first; scontrol requeue $SLURM_JOB_ID; sleep 300; }\necho second`;
+    const [job] = await victims(lab, nodes[0], script, {
       systems: ['slurm'],
-      job: { options: ['--open-mode=truncate'] },
+      slurm: ['--vm-checkpoint=5s'],
     });
     if (!job) throw new Error('no job');
-    await untilSays([job], 'one');
-    // slurmstepd has the job's end and cannot tell it: slurmctld puts back a job that is over.
-    await signalStepd(nodes[1], job.id, 'STOP');
-    try {
-      await untilSays([job], 'three');
-      await until(
-        'its step to be over',
-        async () => (await statusOf(nodes[1])).machines.find(({ job: key }) => key === job.key)?.steps === 0,
-        { timeoutMs: MOVE_MS },
-      );
-      await root('scontrol', 'requeue', job.id);
-    } finally {
-      await signalStepd(nodes[1], job.id, 'CONT');
-    }
     const end = await ending(lab, job, MOVE_MS);
-    expect(end).toMatchObject({
-      exitCode: 7,
-      runs: 1,
-      stdout: 'one\nthree\n',
-      stderr: expect.stringMatching(/^two\n/),
-    });
-    const { stdout } = await asUser(lab, ['scontrol', 'show', 'job', job.id], { user: 'root' });
-    expect(stdout).toContain('Restarts=1');
+    expect(end).toMatchObject({ exitCode: 0, runs: 2, stdout: 'first\nsecond\n' });
   });
 
   /** Resolves with the reason that its user finds; `except`: an older one that may still stand there. */
@@ -126,7 +144,15 @@ describe('a job that waits to go on', () => {
     await root('scontrol', 'update', `jobid=${job.id}`, 'StartTime=now');
   }
 
-  function signalStepd(node: LabHost, id: string, signal: string): Promise<string> {
-    return on(node, ['pkill', `-${signal}`, '-f', `slurmstepd: \\[${id}.batch\\]`]);
+  /** slurmstepd or sge_shepherd of a job that runs. */
+  async function waiterOf(id: string, system: BatchSystem, node: LabHost): Promise<number> {
+    if (system === 'gridengine')
+      return Number(
+        await readFile(join(cellOf(lab).execdSpool, node.name, 'active_jobs', `${id}.1`, 'pid'), 'utf8'),
+      );
+    const pids = await on(node, ['scontrol', 'listpids', id]);
+    const client = new RegExp(`^(\\d+)\\s+${id}\\s+batch\\b`, 'm').exec(pids)?.[1];
+    const stat = await readFile(`/proc/${client}/stat`, 'utf8');
+    return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
   }
 });

@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { access, readFile } from 'node:fs/promises';
 
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 
@@ -12,6 +12,7 @@ import { untilNothingLeft } from '../support/leftovers.ts';
 import {
   left,
   MOVE_MS,
+  park,
   startCounting,
   undisturbed,
   untilOn,
@@ -97,6 +98,28 @@ describe('a host is lost', () => {
     expect({ ...result, stderr: withoutSlurmsLines(result.stderr) }).toEqual(await wanted);
   });
 
+  it('a restored machine whose caddisd dies before it runs is let go on by the next', {
+    timeout: 3 * MOVE_MS,
+  }, async () => {
+    const wanted = undisturbed(lab, 'slurm', { seconds: 10 });
+    const job = await startCounting(lab, 'slurm', one, { seconds: 10 });
+    await untilTick(job, 3);
+    const release = await park(lab, job, one, two);
+    const generation = `${lab.paths.store}/jobs/${job.key}/generations/1`;
+    await release();
+    // From this moment on the checkpoint does not count any more: the machine is all that there is of the job.
+    await until('its checkpoint to be used up', () => exists(`${generation}/resumed`), {
+      timeoutMs: MOVE_MS,
+      everyMs: 5,
+    });
+    await stopOn(two, 'KILL');
+    await startOn(lab, two);
+    await untilOn(two, job, 'running');
+    expect(await waitForEnd(lab, 'slurm', job.id, MOVE_MS)).toMatchObject({ exitCode: 0 });
+    const result = await left(job);
+    expect({ ...result, stderr: withoutSlurmsLines(result.stderr) }).toEqual(await wanted);
+  });
+
   function checkpoints(key: string): Promise<string> {
     return on(two, [
       process.execPath,
@@ -109,3 +132,10 @@ describe('a host is lost', () => {
     ]);
   }
 });
+
+function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
+}

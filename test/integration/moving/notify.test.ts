@@ -35,14 +35,15 @@ describe('a Grid Engine job that wants to be told', () => {
     expect(await end(job)).toEqual(counted(16, ['usr1']));
   });
 
-  it.concurrent('-notify: hears USR1 before it is moved, and goes on elsewhere', {
+  it.concurrent('-notify: is moved like any other, and told nothing: its state goes along', {
     timeout: 3 * MOVE_MS,
   }, async () => {
     const job = await start(['-notify'], 16, 'move.q');
     await untilSays(job, '2');
+    const { here } = await whereIs(lab, job);
     await qmod('-sj', job);
-    await untilSays(job, 'usr1');
-    expect(await end(job)).toEqual(counted(16, ['usr1']));
+    await untilOn(here, job, 'parked');
+    expect(await end(job)).toEqual(counted(16, []));
   });
 
   it.concurrent('-l s_rt: hears USR1 when its time is over, also when it stood still then', {

@@ -32,7 +32,7 @@ describe('a suspended job gives its memory back', () => {
     await restartCaddisd(lab, node, 'TERM');
   });
 
-  it.each<BatchSystem>(['slurm', 'gridengine'])(
+  it.concurrent.each<BatchSystem>(['slurm', 'gridengine'])(
     'and goes on where it stood: %s',
     {
       timeout: 3 * MOVE_MS,

@@ -4,18 +4,18 @@ import { join } from 'node:path';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 
 import { cellOf } from '../../lab/gridengine/cell.ts';
-import type { Lab } from '../../lab/host.ts';
+import type { Lab, LabHost } from '../../lab/host.ts';
 import { on, until } from '../../lab/process.ts';
 import { asUser, type BatchSystem, jobDirectory, submit, waitForEnd } from '../support/batch.ts';
 import { theLab } from '../support/lab.ts';
 import { untilNothingLeft } from '../support/leftovers.ts';
-import { type Counting, left, MOVE_MS, must, whereIs } from './support.ts';
+import { type Counting, left, MOVE_MS, machineOf, must, whereIs } from './support.ts';
 
-/** Waits in its first run, and ends in its second. */
-const SCRIPT = `#!/bin/bash
+/** Does `first` in its first run, and ends in its second. */
+const script = (first: string) => `#!/bin/bash
 echo run >> runs
 echo "run $(wc -l < runs)"
-[ "$(wc -l < runs)" = 2 ] || sleep 300
+[ "$(wc -l < runs)" = 2 ] || ${first}
 `;
 const ON_TWO = { slurm: ['-N', '2', '--mem=100M'], gridengine: ['-pe', 'mpi', '2', '-l', 'h_vmem=100M'] };
 
@@ -48,32 +48,61 @@ describe('a job on several hosts', () => {
     await asUser(lab, ['qdel', '-u', 'alice']);
   });
 
-  it.concurrent.each<BatchSystem>(['slurm', 'gridengine'])(
-    'starts afresh when it is put back, says so, and leaves no half of itself: %s',
-    { timeout: 3 * MOVE_MS },
-    async (system) => {
-      const job = await start(system);
-      const { here } = await whereIs(lab, job);
-      const caddis = (...words: string[]) => on(here, [process.execPath, 'dist/caddis.cjs', ...words]);
-      for (const verb of ['migrate', 'checkpoint'])
-        await expect(caddis(verb, job.key)).rejects.toThrow(
-          /it runs on 2 hosts, whose machines cannot be saved as one/,
-        );
-      if (system === 'slurm') await root('scontrol', 'requeue', job.id);
-      else await root('qmod', '-sj', job.id);
-      expect(await waitForEnd(lab, system, job.id, MOVE_MS)).toMatchObject({ exitCode: 0 });
-      const { stdout, stderr } = await left(job);
-      expect(stdout).toMatch(/run 2\n$/);
-      expect(stderr).toContain('caddis: this job starts afresh: it runs on 2 hosts');
-      expect(await readFile(join(job.directory, 'runs'), 'utf8')).toBe('run\nrun\n');
-      const saved = await caddis('checkpoints', 'list', job.key, '--json', '--dir', lab.paths.store);
-      expect(JSON.parse(saved)).toEqual({ checkpoints: [] });
-    },
-  );
+  it.concurrent('starts afresh when it is put back, says so, and leaves no half of itself: Slurm', {
+    timeout: 3 * MOVE_MS,
+  }, async () => {
+    const job = await start('slurm', 'sleep 300');
+    await cannotBeMoved(job);
+    await root('scontrol', 'requeue', job.id);
+    await hasStartedAfresh(job);
+  });
 
-  async function start(system: BatchSystem): Promise<Counting> {
+  it.concurrent('leaves its hosts when it is to be moved, and no half of itself: Grid Engine', {
+    timeout: 3 * MOVE_MS,
+  }, async () => {
+    const job = await start('gridengine', 'sleep 300');
+    const { here } = await cannotBeMoved(job);
+    await root('qmod', '-sj', job.id);
+    // The qmaster starts it on other hosts than these ("until clean up of a previous run has finished"): the lab has none.
+    await until(
+      'it to wait in its queue',
+      async () => /\sRq\s/.test((await asUser(lab, ['qstat'])).stdout) && !(await machineOf(here, job)),
+      { timeoutMs: MOVE_MS, everyMs: 500 },
+    );
+    expect(await checkpointsOf(here, job)).toEqual([]);
+    await root('qdel', job.id);
+  });
+
+  async function cannotBeMoved(job: Counting): Promise<{ here: LabHost }> {
+    const { here } = await whereIs(lab, job);
+    for (const verb of ['migrate', 'checkpoint'])
+      await expect(caddis(here, verb, job.key)).rejects.toThrow(
+        /it runs on 2 hosts, whose machines cannot be saved as one/,
+      );
+    return { here };
+  }
+
+  async function hasStartedAfresh(job: Counting): Promise<void> {
+    expect(await waitForEnd(lab, job.system, job.id, MOVE_MS)).toMatchObject({ exitCode: 0 });
+    const { stdout, stderr } = await left(job);
+    expect(stdout).toMatch(/run 2\n$/);
+    expect(stderr).toContain('caddis: this job starts afresh: it runs on 2 hosts');
+    expect(await readFile(join(job.directory, 'runs'), 'utf8')).toBe('run\nrun\n');
+    expect(await checkpointsOf(lab.nodes[0] as LabHost, job)).toEqual([]);
+  }
+
+  async function checkpointsOf(node: LabHost, { key }: Counting): Promise<unknown[]> {
+    const text = await caddis(node, 'checkpoints', 'list', key, '--json', '--dir', lab.paths.store);
+    return (JSON.parse(text) as { checkpoints: unknown[] }).checkpoints;
+  }
+
+  function caddis(node: LabHost, ...words: string[]): Promise<string> {
+    return on(node, [process.execPath, 'dist/caddis.cjs', ...words]);
+  }
+
+  async function start(system: BatchSystem, first: string): Promise<Counting> {
     const { id, directory } = await submit(lab, system, 'vm', {
-      script: SCRIPT,
+      script: script(first),
       options: ON_TWO[system],
       ...(system === 'gridengine' ? { queue: 'move.q' } : {}),
     });

@@ -103,5 +103,5 @@ async function untilTick(array: TaskArray, task: string, tick: number): Promise<
 
 async function linesOf({ directory }: TaskArray, name: string): Promise<string[]> {
   const text = await readFile(join(directory, name), 'utf8').catch(() => '');
-  return text.split('\\n').filter(Boolean);
+  return text.split('\n').filter(Boolean);
 }

@@ -3,6 +3,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import type { Explanation } from '../../../src/model/explain.ts';
+import type { NodeTop } from '../../../src/model/top.ts';
 import { startOn, stopOn } from '../../lab/caddisd.ts';
 import type { Lab, LabHost } from '../../lab/host.ts';
 import { repository } from '../../lab/layout.ts';
@@ -11,6 +12,8 @@ import { asUser, type BatchSystem, submit, waitForEnd } from '../support/batch.t
 
 /** Two cores, TCG, other labs beside. */
 export const SLOW_MS = 180_000;
+/** Of what it held before it worked, a guest keeps a little more after. */
+const RESTED_BYTES = 128 << 20;
 const JOBS = join(import.meta.dirname, 'jobs');
 const QUEUE: Record<BatchSystem, string> = { slurm: 'scavenge', gridengine: 'scavenge.q' };
 
@@ -19,6 +22,8 @@ export interface LentJob {
   readonly id: string;
   readonly key: string;
   readonly directory: string;
+  /** What is known of an earlier job with this id (of a lab that was up before) is none of it. */
+  readonly submittedAtMs: number;
 }
 
 /** What an owner says of one turn of its work. */
@@ -117,13 +122,15 @@ async function start(
   const texts = await Promise.all(
     files.map(async (name) => [name, await readFile(join(JOBS, name), 'utf8')] as const),
   );
+  const submittedAtMs = Date.now();
   const { id, directory } = await submit(lab, system, 'vm', {
     script: `#!/bin/bash\n${script}\n`,
     files: Object.fromEntries(texts),
     options,
     ...(queue === undefined ? {} : { queue }),
   });
-  return { system, id, directory, key: system === 'slurm' ? `slurm-${id}` : `gridengine-${id}.1` };
+  const key = system === 'slurm' ? `slurm-${id}` : `gridengine-${id}.1`;
+  return { system, id, directory, key, submittedAtMs };
 }
 
 /** What a borrower prints that nobody disturbs. */
@@ -167,6 +174,21 @@ export async function wake(job: LentJob, turn: number, work: Work): Promise<Turn
   return endOfTurn(job, turn);
 }
 
+/** Memory of the host that a job's machine holds. */
+export async function residentOf(node: LabHost, { key }: LentJob): Promise<number> {
+  const { jobs } = JSON.parse(await caddis(node, 'top', '--once', '--json')) as NodeTop;
+  return jobs.find(({ job }) => job === key)?.memory_resident_bytes ?? 0;
+}
+
+/** Waits until a machine has given back what its job let go of: else the next allocation would find it there, and be faster than the one before. */
+export async function untilRested(node: LabHost, job: LentJob, restBytes: number): Promise<void> {
+  await until(
+    `${job.key} to hold no more than ${restBytes} bytes`,
+    async () => (await residentOf(node, job)) <= restBytes + RESTED_BYTES,
+    { timeoutMs: SLOW_MS, everyMs: 1_000 },
+  );
+}
+
 export async function beginTurn(job: LentJob, turn: number, work: Work): Promise<void> {
   await writeFile(join(job.directory, `wake.${turn}.${nameOf(work)}`), '');
 }
@@ -193,8 +215,9 @@ export function slowerPercent(
   };
 }
 
-export async function explain(node: LabHost, of: string): Promise<Explanation> {
-  return JSON.parse(await caddis(node, 'explain', of, '--json')) as Explanation;
+export async function explain(node: LabHost, { key, submittedAtMs }: LentJob): Promise<Explanation> {
+  const told = JSON.parse(await caddis(node, 'explain', key, '--json')) as Explanation;
+  return { ...told, history: told.history.filter(({ at }) => Date.parse(at) >= submittedAtMs) };
 }
 
 export function caddis(node: LabHost, ...words: string[]): Promise<string> {
@@ -204,12 +227,12 @@ export function caddis(node: LabHost, ...words: string[]): Promise<string> {
 /** What was done to a job, as `caddis explain` knows it: waits until it is there. */
 export async function untilDone(
   node: LabHost,
-  { key }: LentJob,
+  job: LentJob,
   what: string,
 ): Promise<Explanation['history'][number]> {
   return until(
-    `"${what}" to be done to ${key}`,
-    async () => (await explain(node, key)).history.find((deed) => deed.what === what),
+    `"${what}" to be done to ${job.key}`,
+    async () => (await explain(node, job)).history.find((deed) => deed.what === what),
     { timeoutMs: SLOW_MS, everyMs: 300 },
   );
 }

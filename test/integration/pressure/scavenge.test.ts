@@ -133,7 +133,6 @@ describe('jobs that run in what others have reserved', () => {
       [['sbatch', '-p', 'main,scavenge', '--mem=100M', '--wrap=true'], /cannot be one of several/],
       [['sbatch', '-p', 'main', '--gres=slackmem:9', '--wrap=true'], /slackmem is for jobs of partition/],
       [['qsub', '-b', 'y', '-q', 'scavenge.q', 'true'], /say how much memory/],
-      [['qrsh', '-now', 'n', '-q', 'scavenge.q', '-l', 'h_vmem=100M', 'true'], /batch jobs only/],
     ];
     for (const [command, why] of refused) {
       const { stdout, stderr, exitCode } = await asUser(lab, command);

@@ -16,6 +16,7 @@ import {
   makeSmall,
   outputOf,
   remove,
+  residentOf,
   restart,
   SLOW_MS,
   slowerPercent,
@@ -24,6 +25,7 @@ import {
   startOwner,
   ticksOf,
   untilDone,
+  untilRested,
   untilSays,
   wake,
 } from './lending.ts';
@@ -89,6 +91,7 @@ describe.each<BatchSystem>(['slurm', 'gridengine'])('memory and CPUs that %s len
       ],
       { name: system, says: 'an owner wakes up beside a borrower', capacityBytes: NODE_MIB * 1024 * 1024 },
     );
+    const rest = await residentOf(one, a);
     await beginTurn(a, 2, WORK);
     const pressed = await endOfTurn(a, 2);
     const frozen = await untilDone(one, b, 'freeze');
@@ -102,7 +105,10 @@ describe.each<BatchSystem>(['slurm', 'gridengine'])('memory and CPUs that %s len
     await endBorrower(lab, b, BORROWER);
 
     // Nobody is beside it any more.
-    const alone = [await wake(a, 3, WORK), await wake(a, 4, WORK)] as const;
+    await untilRested(one, a, rest);
+    const first = await wake(a, 3, WORK);
+    await untilRested(one, a, rest);
+    const alone = [first, await wake(a, 4, WORK)] as const;
     expect(await outputOf(a)).not.toContain('Killed');
     expect(await machineOf(one, a)).toMatchObject({ phase: 'running' });
     const slower = slowerPercent(pressed, alone[0]);

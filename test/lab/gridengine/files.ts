@@ -36,7 +36,7 @@ export async function writeHooks(cell: Cell): Promise<void> {
   const jsv = join(cell.hooks, 'jsv');
   await writeFile(
     jsv,
-    `#!/bin/sh\nexec ${process.execPath} ${cell.hooks}/caddis-jsv.cjs all.q=caddis move.q=caddis-move scavenge.q=caddis-move pe:mpi --lend=scavenge.q --small=memory=1G,slots=1,h_rt=0:10:0 --default-queue=all.q\n`,
+    `#!/bin/sh\nexec ${process.execPath} ${cell.hooks}/caddis-jsv.cjs all.q=caddis move.q=caddis-move scavenge.q=caddis-move --spreading=mpi --lend=scavenge.q --small=memory=1G,slots=1,h_rt=0:10:0 --default-queue=all.q\n`,
   );
   await chmod(jsv, 0o755);
 }

@@ -39,8 +39,8 @@ export function globalConfiguration(cell: Cell, shipped: string): string {
     loglevel: 'log_info',
     reporting_params:
       'accounting=true reporting=false flush_time=00:00:01 accounting_flush_time=00:00:00 joblog=false sharelog=00:00:00',
-    // As sge_conf(5) has it by default, and what "caddis migrate --to" alters.
-    jsv_allowed_mod: 'ac,h,i,e,o,j,M,N,p,w,q_hard',
+    // As sge_conf(5) has it by default, and what "caddis migrate --to" and [growth] alter.
+    jsv_allowed_mod: 'ac,h,i,e,o,j,M,N,p,w,q_hard,l_hard',
     jsv_url: `script:${cell.hooks}/jsv`,
     load_sensor: `${cell.hooks}/load-sensor.sh`,
   };

@@ -27,6 +27,7 @@ const TOP: NodeTop = {
       },
       ...{
         memory_limit_bytes: 100,
+        memory_asked_bytes: 80,
         memory_used_bytes: 50,
         memory_resident_bytes: null,
         memory_pressure: 0.5,

@@ -79,6 +79,8 @@ describe('decide', () => {
     expect(chosen({ queues: ['all.q'], checkpointEnvironment: 'own' })).toBeUndefined();
     expect(chosen({ queues: ['all.q'], rerun: 'n' })).toBeUndefined();
     expect(chosen({ queues: ['all.q'], interactive: true })).toBeUndefined();
+    expect(chosen({ queues: ['all.q'], notify: true })).toBeUndefined();
+    expect(chosen({ queues: ['s.q'], notify: true })).toBe('caddis-move');
     const lines = new JsvProtocol(policy);
     lines.receive('START');
     lines.receive('PARAM q_hard all.q');

@@ -105,7 +105,7 @@ describe('createGridEngine', () => {
   it('sends a borrower back with the reason in its context', async () => {
     const { calls, scheduler } = adapter(() => '');
     expect(await scheduler.sendBack(request, 'needs 300 MiB, 1 left', signal)).toEqual({ exitCode: 99 });
-    expect(calls).toEqual(['qalter -ac caddis=sent_back:_needs_300_MiB_1_left 18']);
+    expect(calls).toEqual(['qalter -ac caddis_slack=sent_back:_needs_300_MiB_1_left 18']);
     const silent = adapter(() => {
       throw new SchedulerUnavailable('no');
     });

@@ -77,6 +77,17 @@ test('a guest that repeats entries without end is refused', () => {
   expect(() => parsePressure(writer.finish())).toThrow(/more than/);
 });
 
+test('a report says what a job holds, and a limit that is none is none', () => {
+  const none = 2n ** 64n - 1n;
+  const document = new TlvWriter().u64(Tag.JobUse, 5n << 20n, 1n << 30n, none).finish();
+  expect(parsePressure(document).walls).toEqual({
+    heldBytes: 5 * 1024 ** 2,
+    wallBytes: 1024 ** 3,
+    markBytes: undefined,
+  });
+  expect(parsePressure(Buffer.alloc(0)).walls).toBeUndefined();
+});
+
 test.each([
   [0, false, false],
   [1, true, false],

@@ -13,6 +13,8 @@ export class FakeGuest {
   generation = 0;
   hellos = 0;
   connections = 0;
+  /** Of them, those that are not closed. */
+  open = 0;
   /** Sent in front of the echo. */
   garbage = Buffer.alloc(0);
   /** HELLOs of each port to leave unanswered. */
@@ -58,6 +60,10 @@ export class FakeGuest {
   }
 
   #accept(number: PortNumber, socket: Socket): void {
+    this.open += 1;
+    socket.once('close', () => {
+      this.open -= 1;
+    });
     this.#sockets[number] = socket;
     this.connections += 1;
     let deaf = this.deaf;

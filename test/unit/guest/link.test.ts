@@ -45,6 +45,31 @@ test('says HELLO again to a guest that did not answer', async () => {
   expect(guest.connections).toBe(2);
 });
 
+test('connects anew to a guest that does not answer on what it has', async () => {
+  guest.deaf = 1000;
+  const impatient = new GuestLink({ ...guest.paths, silentMs: 40 });
+  impatient.open();
+  await soon('a second connection', () => guest.connections === 4);
+  expect(impatient.isUp).toBe(false);
+  guest.deaf = 0;
+  await impatient.ready({ timeoutMs: 3000 });
+  impatient.close();
+});
+
+test('hears nothing once it is deaf, and holds its connections until it is closed', async () => {
+  link.open();
+  await link.ready({ timeoutMs: 3000 });
+  const frames: Frame[] = [];
+  link.on('frame', (frame) => frames.push(frame));
+  link.deafen();
+  guest.send(0, frameOf({ type: FrameType.Exit, session: 1n }));
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  expect(frames).toEqual([]);
+  expect(guest.open).toBe(2);
+  link.close();
+  await soon('the connections to be closed', () => guest.open === 0);
+});
+
 test('ready() rejects when nobody answers', async () => {
   guest.deaf = 100;
   link.open();

@@ -55,7 +55,7 @@ export function replay(series: Series): { readonly atMs: number; readonly verdic
     }
     const jobs = series.jobs.map((job, i) => ({
       ...{ reservedBytes: job.memoryBytes, reservedCpus: job.cpus, isBorrower: job.isBorrower },
-      isSteady: look.samples[i] !== null,
+      isSteady: job.isBorrower ? look.samples[i] !== null : true,
       usage: look.samples[i]
         ? machineUsage(histories[i] ?? [], { giveBackMs: 10_000, cpus: job.cpus })
         : undefined,
@@ -84,7 +84,7 @@ export function replay(series: Series): { readonly atMs: number; readonly verdic
         calmSinceMs,
       },
       ...ownersSituation({ memory, cpus, idleCpus: 0, stalls: undefined, jobs }),
-      bandwidth: { save: 80 * MiB, reclaim: 100 * MiB },
+      bandwidth: { save: 80 * MiB },
     });
     calmSinceMs = verdict.calmSinceMs;
     return { atMs: look.atMs, verdict };

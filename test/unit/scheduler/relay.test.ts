@@ -35,6 +35,18 @@ describe('Slurm commands inside a job', () => {
     });
   });
 
+  it.each([
+    [['scontrol', 'requeue', '17'], true],
+    [['scontrol', '-Q', 'requeuehold', '16_3'], true],
+    [['scontrol', 'requeue', '5,17'], true],
+    [['scontrol', 'requeue', '18'], false],
+    [['scontrol', 'hold', '17'], false],
+    [['squeue', 'requeue', '17'], false],
+  ])('knows whether %j is a job that puts itself back', (argv, putsJobBack) => {
+    const env = { SLURM_JOB_ID: '17', SLURM_ARRAY_JOB_ID: '16', SLURM_ARRAY_TASK_ID: '3' };
+    expect(slurmRelayRule(argv, env, '/usr/bin')).toMatchObject({ allow: true, putsJobBack });
+  });
+
   it("takes a program's own options for what they are", () => {
     expect(slurmRelayRule(['srun', 'prog', '--prolog=x'], {}, '/usr/bin')).toMatchObject({
       allow: true,

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 
 import { GiB, MiB } from '../../../src/model/units.ts';
-import { memoryToPlug, mostOffered } from '../../../src/vm/grow.ts';
+import { memoryToKeep, memoryToPlug, mostOffered } from '../../../src/vm/grow.ts';
 
 describe('how much memory is plugged', () => {
   it('is none for a job that fits into the base machine', () => {
@@ -21,6 +21,17 @@ describe('how much memory is plugged', () => {
     const more = memoryToPlug(GiB, { pluggedBytes: 900 * MiB, availableBytes: 1000 * MiB });
     expect(more).toBeGreaterThan(900 * MiB);
     expect(memoryToPlug(MiB, { pluggedBytes: 900 * MiB, availableBytes: 1000 * MiB })).toBe(900 * MiB);
+  });
+
+  it('keeps enough plugged for what is wanted still, when some of it goes', () => {
+    const now = { pluggedBytes: 900 * MiB, availableBytes: 1000 * MiB };
+    const kept = memoryToKeep(600 * MiB, now);
+    expect(kept % (2 * MiB)).toBe(0);
+    expect(kept).toBeLessThan(540 * MiB);
+    const left = { pluggedBytes: kept, availableBytes: 1000 * MiB - (900 * MiB - kept) * (1 - 1 / 64) };
+    expect(memoryToPlug(600 * MiB, left)).toBeLessThanOrEqual(kept + 4 * MiB);
+    expect(memoryToKeep(2000 * MiB, now)).toBe(900 * MiB);
+    expect(memoryToKeep(MiB, { pluggedBytes: 10 * MiB, availableBytes: 177 * MiB })).toBe(0);
   });
 
   it('never plugs more than there is for what it says can be offered at most', () => {

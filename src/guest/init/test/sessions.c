@@ -86,6 +86,16 @@ static int finish(struct peer *p, struct taken *t, uint64_t id)
 	return r;
 }
 
+static int opened(struct peer *p, uint64_t id)
+{
+	struct frame f;
+
+	while (peer_next(p, &f, 20000) == 1)
+		if (f.type == F_OPENED && f.session == id)
+			return 1;
+	return 0;
+}
+
 static void simple(struct peer *p)
 {
 	struct taken t = { 0 };
@@ -104,6 +114,14 @@ static void simple(struct peer *p)
 	peer_send(p, (struct frame){ .type = F_DATA, .session = 13, .length = 5 }, "hallo"); /* repeated: taken once */
 	peer_send(p, (struct frame){ .type = F_EOF, .session = 13, .offset = 5 }, NULL);
 	CHECK(finish(p, &t, 13) == 1 && t.value == 0 && !strcmp(t.text[1], "halloend\n"));
+
+	/* What the host has its users told: one line, whatever it holds. */
+	t = (struct taken){ 0 };
+	open_session(p, 14, "read line; echo after >&2", 1);
+	CHECK(opened(p, 14));
+	peer_send(p, (struct frame){ .type = F_NOTE, .stream = STREAM_NONE, .length = 9 }, "be\nquick!");
+	peer_send(p, (struct frame){ .type = F_DATA, .session = 14, .length = 3 }, "go\n");
+	CHECK(finish(p, &t, 14) == 1 && !strcmp(t.text[2], "be quick!\nafter\n"));
 
 	/* A session that was acknowledged is forgotten. */
 	uint8_t delivered[24] = { 0 };
