@@ -28,12 +28,8 @@ export async function withoutProlog(
     key,
     restartCount: record.restarts,
     ...{ user, uid, gid, workDir, vm },
-    ...{
-      cpus: record.cpus,
-      memoryBytes: record.slackBytes ?? record.memoryBytes,
-      memorySource: record.memorySource,
-    },
-    scratchBytes: record.scratchBytes,
+    // The rest is asked for as after any prolog (complete.ts).
+    ...{ cpus: record.cpus, memoryBytes: undefined, memorySource: undefined, scratchBytes: undefined },
     queue: partition,
     devices: gpus && `${gpus} of ${here[0]}`,
     // Its other components have machines of their own, on whatever host.

@@ -72,21 +72,13 @@ describe('a start whose prolog slurmd left out', () => {
   });
 
   it('is asked of slurmctld, as the prolog would have said it', async () => {
-    const { restartCount: _, ...prolog } = slurm().readProlog(recorded('prolog-requeued'));
-    const { memoryBytes, memorySource, scratchBytes, jobName, ...made } = (await ask(again)) ?? {};
-    expect(made).toMatchObject({ restartCount: 1, key, queue: prolog.queue, cpus: prolog.cpus });
-    expect(made).toMatchObject({
-      uid: prolog.uid,
-      gid: prolog.gid,
-      user: prolog.user,
-      workDir: prolog.workDir,
-    });
-    expect({ memoryBytes, memorySource, scratchBytes, jobName }).toEqual({
-      memoryBytes: 400 * 2 ** 20,
-      memorySource: '--mem-per-cpu=200M',
-      scratchBytes: 2 ** 31,
-      jobName: 'my job name',
-    });
+    const {
+      restartCount: _,
+      jobName: __,
+      checkpointMs: ___,
+      ...prolog
+    } = slurm().readProlog(recorded('prolog-requeued'));
+    expect(await ask(again)).toMatchObject({ ...prolog, restartCount: 1, jobName: 'my job name' });
   });
 
   it('is not made up for when its prolog was here, at a first start, and never in doubt', async () => {
