@@ -8,6 +8,7 @@ import type {
   SetupResult,
 } from '../guest/protocol/machine-documents.ts';
 import type { KeptOutput } from '../guest/protocol/move-documents.ts';
+import type { ExitStatus } from '../guest/protocol/session-payloads.ts';
 import type { StartDocument } from '../guest/protocol/start-document.ts';
 import { type Captured, CapturePeer } from '../guest/sessions/capture.ts';
 import type { MovedState } from '../guest/sessions/moved.ts';
@@ -187,6 +188,11 @@ export class Guest {
 
   sessions(): readonly SessionInfo[] {
     return this.#router.sessions();
+  }
+
+  /** How the job's main process has ended by itself, if it has. */
+  get mainExit(): ExitStatus | undefined {
+    return this.#router.mainExit;
   }
 
   /** Stops the job inside the guest with nothing unwritten, or lets it go on. */

@@ -83,6 +83,8 @@ export interface Scheduler {
   isRunning(key: JobKey, signal: AbortSignal): Promise<boolean | undefined>;
   /** What a step's client ends with when its job goes on elsewhere: a status by which the scheduler starts the job again, where it has one. */
   readonly movedExitStatus: number;
+  /** With which a job's own main process asks to be run again, from its beginning. Absent: there is no such status. */
+  readonly rerunExitStatus?: number;
   /**
    * Puts a running job back into the queue, so that its state is saved on the way: for admins. `by-signal`: the scheduler's own signals will reach the shims. `by-exit`:
    * letting the shims go does it.

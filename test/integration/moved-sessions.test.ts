@@ -152,6 +152,8 @@ async function move(from: Host): Promise<{ state: MovedState; to: Host }> {
   process.kill(agent.pid, 'SIGSTOP');
   const state = await from.router.move({ quietMs: 100 });
   from.router.letGo();
+  const gone = async () => from.router.sessions().every(({ peerPid }) => peerPid === undefined);
+  await until('the shims to leave', gone, { timeoutMs: 5_000 });
   await from.close();
   await rename(`${agent.dir}/out`, `${agent.dir}/kept`);
   process.kill(agent.pid, 'SIGCONT');

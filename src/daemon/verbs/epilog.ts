@@ -2,6 +2,7 @@ import { messageOf } from '../../model/errors.ts';
 import type { HookCall } from '../../model/job.ts';
 import type { HookAnswer, Scheduler } from '../../scheduler/scheduler.ts';
 import { accountFor } from '../accounting/end-of-run.ts';
+import type { Job } from '../job.ts';
 import { whyNotSaved } from '../moving/freeze.ts';
 import { putBack } from '../moving/kept-output.ts';
 import type { Node } from '../node.ts';
@@ -16,6 +17,7 @@ export async function epilog(node: Node, scheduler: Scheduler, call: HookCall): 
   await Promise.all(
     jobs.map(async (job) => {
       await accountFor(node, job, { requeued });
+      if (requeued && wantsToRunAgain(job)) job.putBackByItselfMs = performance.now();
       const work = job.dispatch({
         type: 'epilog',
         requeued: requeued && whyNotSaved(node, job) === undefined,
@@ -28,4 +30,10 @@ export async function epilog(node: Node, scheduler: Scheduler, call: HookCall): 
     }),
   );
   return { exitCode: 0 };
+}
+
+/** Its script has ended, and has said so with its exit status: what is left of the machine is no state to go on from. */
+function wantsToRunAgain({ scheduler: { rerunExitStatus }, resources: { guest } }: Job): boolean {
+  const exit = guest?.mainExit;
+  return rerunExitStatus !== undefined && exit?.kind === 'exited' && exit.code === rerunExitStatus;
 }

@@ -204,6 +204,11 @@ export class SessionRouter extends EventEmitter<SessionRouterEvents> {
     };
   }
 
+  /** How the job's main process has ended by itself; undefined: it has not, or not in this router's time. */
+  get mainExit(): ExitStatus | undefined {
+    return [...this.#mainEnded.values()].at(-1)?.exit;
+  }
+
   #over(): MovedSession[] {
     return [...[...this.#endedBy.values()].flat(), ...this.#mainEnded.values()];
   }

@@ -42,7 +42,7 @@ export interface GridEngineOptions {
   readonly findAccount?: FindAccount;
 }
 
-/** Exit status of a prolog that sends the job back to the queue without putting the queue into E (sge_conf(5)). */
+/** Exit status of a prolog that sends the job back to the queue without putting the queue into E; of a job's script, which asks for the same (sge_conf(5), sge_diagnostics(1)). */
 const EXIT_RESCHEDULE = 99;
 /** Exit status of a job that puts it, not the queue, into the error state (Eqw). */
 const EXIT_JOB_ERROR = 100;
@@ -118,6 +118,7 @@ export function createGridEngine(options: GridEngineOptions): Scheduler {
       }
     },
     movedExitStatus: EXIT_RESCHEDULE,
+    rerunExitStatus: EXIT_RESCHEDULE,
     requeue: async () => 'by-exit',
     placement: gridEnginePlacement(host, run),
     noteSize: (request, size, signal) => noteSize(request, size, run, signal),
