@@ -1,6 +1,7 @@
 import { hostname } from 'node:os';
 
 import type { JobEvent, JobStep } from '../jobs/transitions.ts';
+import { isOperationInvalid } from '../libvirt/index.ts';
 import { messageOf } from '../model/errors.ts';
 import { IN_STORE, releaseAddress, transferAddress } from '../vm/network/addresses.ts';
 import { denyPort } from '../vm/network/anti-spoof.ts';
@@ -106,7 +107,9 @@ async function destroy(node: Node, job: Job): Promise<void> {
   try {
     if (domain) return await node.context.hypervisor.destroy(domain);
   } catch (error) {
-    job.log.warn(`libvirt did not end the machine (${messageOf(error)}); ending QEMU itself`);
+    // It is not running any more: it has just left for another host, or stopped. Its process is looked for all the same.
+    const level = isOperationInvalid(error) ? 'debug' : 'warn';
+    job.log[level](`libvirt did not end the machine (${messageOf(error)}); ending QEMU itself`);
   }
   const qemu = (await recordedQemu(job.places)) ?? (await qemuProcess(job.machine));
   if (qemu) await killQemu(qemu);
