@@ -82,11 +82,11 @@ local function refuse(why)
 	return slurm.ERROR
 end
 
--- What stands there of a site stays.
+-- What stands there of a site stays. In small letters: sacctmgr would change others when what the job used is added (docs/accounting.md).
 local function note(comment, words)
 	local kept = string.gsub(comment or "", "%s*%[caddis: [^%]]*%]", "")
 	local gap = kept == "" and "" or " "
-	return kept .. gap .. "[caddis: lent " .. words .. "]"
+	return kept .. gap .. "[caddis: lent " .. string.lower(words) .. "]"
 end
 
 local function lend(job, memory, words, comment)
