@@ -65,7 +65,10 @@ describe('a node cannot make machines', { timeout: 300_000 }, () => {
 
   /** Lines about this node; every one of them must be ours: no queue in E (`d`: disabled by us, `a`: vm_ok is 0), no node drained for another reason. */
   async function ourTroubles(): Promise<string[]> {
-    const lines = (await nodeTroubles(lab)).filter((line) => line.includes(node.name));
+    const lines = (await nodeTroubles(lab)).filter(
+      // What is short for owners is not lent: alarms of the queue for that are as they should be.
+      (line) => line.includes(node.name) && !/^scavenge\.q@.* [aA]+\s*$/.test(line),
+    );
     for (const line of lines) expect(line).toMatch(/caddis:| (a|d|ad)\s*$/);
     return lines;
   }

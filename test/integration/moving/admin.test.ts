@@ -70,7 +70,7 @@ describe('an admin', () => {
     expect(troubles).toEqual([
       expect.stringContaining(`${here.name} drained caddis: a new disk`),
       // Also "a": vm_ok is 0 (hooks/gridengine/queue.conf).
-      ...['all.q', 'move.q', 'native.q'].map((queue) =>
+      ...['all.q', 'move.q', 'native.q', 'scavenge.q'].map((queue) =>
         expect.stringMatching(new RegExp(`^${queue}@${here.name} .* a?d$`)),
       ),
     ]);
