@@ -209,17 +209,6 @@ export async function endOfTurn(job: LentJob, turn: number): Promise<Turn> {
   };
 }
 
-/** In per cent; above 0: `one` is slower than `other`. */
-export function slowerPercent(
-  one: Turn,
-  other: Turn,
-): { readonly allocation: number; readonly units: number } {
-  return {
-    allocation: Math.round(1000 * (one.allocatedSeconds / other.allocatedSeconds - 1)) / 10,
-    units: Math.round(1000 * (other.unitsPerSecond / one.unitsPerSecond - 1)) / 10,
-  };
-}
-
 export async function explain(node: LabHost, { key, submittedAtMs }: LentJob): Promise<Explanation> {
   const told = JSON.parse(await caddis(node, 'explain', key, '--json')) as Explanation;
   return { ...told, history: told.history.filter(({ at }) => Date.parse(at) >= submittedAtMs) };
