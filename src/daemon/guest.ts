@@ -68,7 +68,8 @@ export class Guest {
   #watch: NodeJS.Timeout | undefined;
   #lastSignMs = performance.now();
   #unclaimedSinceMs = new Map<bigint, number>();
-  #open = 0;
+  /** Sessions of steps that a client has come for. One that came with the machine is known before that. */
+  readonly #open = new Set<bigint>();
   /** The machine stands still: its agent gives no sign of life, and no step of it is to be ended. */
   #asleep = false;
   /** We have stopped the job inside the guest. */
@@ -103,7 +104,7 @@ export class Guest {
     this.#router.on('violation', (text) => this.#log.warn(`the guest broke the protocol: ${text}`));
     this.#router.on('peerGone', (session, pid) => this.#peerGone(session, pid));
     this.#router.on('acknowledged', (session) => {
-      if (!this.#captures.delete(session)) this.#ended();
+      if (!this.#captures.delete(session)) this.#ended(session);
     });
     this.#link.open();
   }
@@ -225,20 +226,19 @@ export class Guest {
   /** A shim whose step goes on from a checkpoint. */
   resumeStep(id: bigint, name: string, peer: SessionPeer, kept: readonly KeptOutput[]): void {
     this.#router.attachResumed(id, name, peer, kept);
-    this.#begun();
+    this.#begun(id);
   }
 
   openStep(id: bigint, name: string, start: StartDocument, peer: SessionPeer, origin: StepOrigin): void {
     this.#router.open(id, name, start, peer, origin);
-    this.#begun();
+    this.#begun(id);
   }
 
   /** A shim that was connected to an earlier caddisd, or lost its connection. */
   attachStep(id: bigint, name: string, peer: SessionPeer): void {
-    const known = this.#router.sessions().some(({ session }) => session === id);
     this.#router.attach(id, peer, name);
     this.#unclaimedSinceMs.delete(id);
-    if (!known) this.#begun();
+    this.#begun(id);
   }
 
   /** Runs a program for caddisd itself, beside the job's steps and not counted as one. Rejects at the deadline and above `maxBytes` of output. */
@@ -284,15 +284,14 @@ export class Guest {
     this.#link.close();
   }
 
-  #begun(): void {
-    this.#open += 1;
+  #begun(session: bigint): void {
+    if (this.#open.has(session)) return;
+    this.#open.add(session);
     this.#options.stepOpened();
   }
 
-  #ended(): void {
-    if (this.#open === 0) return;
-    this.#open -= 1;
-    this.#options.stepEnded();
+  #ended(session: bigint): void {
+    if (this.#open.delete(session)) this.#options.stepEnded();
   }
 
   /** A shim that was killed takes its step with it, as the scheduler means it; one that only lost its connection comes back. */
