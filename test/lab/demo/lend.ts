@@ -1,5 +1,5 @@
 import { messageOf } from '../../../src/model/errors.ts';
-import { untilOn } from '../../integration/moving/support.ts';
+import { machineOf } from '../../integration/moving/support.ts';
 import {
   beginTurn,
   caddis,
@@ -17,6 +17,7 @@ import {
 } from '../../integration/pressure/lending.ts';
 import { type BatchSystem, waitForEnd } from '../../integration/support/batch.ts';
 import type { Lab, LabHost } from '../host.ts';
+import { until } from '../process.ts';
 import type { Timeline } from './timeline.ts';
 
 const OWNER_MIB = 1600;
@@ -27,7 +28,7 @@ const NODE_MIB = 1664;
 
 /** A small job runs in what a large one has reserved and leaves idle, and is gone before that feels it. */
 export async function lend(lab: Lab, system: BatchSystem, timeline: Timeline): Promise<void> {
-  const [one, two] = lab.nodes as [LabHost, LabHost];
+  const [one] = lab.nodes as [LabHost];
   const submit = system === 'slurm' ? 'sbatch -p scavenge' : 'qsub -q scavenge.q';
   await makeSmall(lab, NODE_MIB);
   try {
@@ -49,8 +50,7 @@ export async function lend(lab: Lab, system: BatchSystem, timeline: Timeline): P
     );
     timeline.claim(afterMs < 2_000, `B stood still ${afterMs} ms after A woke up (${frozen.why})`);
     timeline.output((await caddis(one, 'explain', b.key)).split('\n').slice(-8).join('\n'));
-    await untilOn(two, b, 'running');
-    timeline.happened(`B goes on at ${two.name}`);
+    timeline.happened(`B goes on at ${(await whereItRuns(lab, b)).name}`);
     const failure = await endBorrower(lab, b, BORROWER).then(
       () => undefined,
       (error: unknown) => messageOf(error),
@@ -64,4 +64,18 @@ export async function lend(lab: Lab, system: BatchSystem, timeline: Timeline): P
   } finally {
     for (const node of lab.nodes) await restart(lab, node);
   }
+}
+
+/** On the other host; or back on its own, if its owner needed less than it had reserved. */
+async function whereItRuns(lab: Lab, job: { key: string }): Promise<LabHost> {
+  let found: LabHost | undefined;
+  await until(
+    `${job.key} to go on`,
+    async () => {
+      for (const node of lab.nodes) if ((await machineOf(node, job))?.phase === 'running') found = node;
+      return found !== undefined;
+    },
+    { timeoutMs: SLOW_MS, everyMs: 500 },
+  );
+  return found as LabHost;
 }
