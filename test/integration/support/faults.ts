@@ -156,10 +156,18 @@ export async function killLibvirtd(node: LabHost): Promise<() => Promise<void>> 
   return () => startLibvirtd(node);
 }
 
+/** A machine that is being made is in the job table before it has a QEMU. */
 export async function qemuPid(node: LabHost, { key }: Victim): Promise<number> {
-  const machine = [...(await machinesOf(node)).values()].find(({ job }) => job === key);
-  if (!machine?.qemuPid) throw new Error(`no QEMU of ${key} on ${node.name}`);
-  return machine.qemuPid;
+  let pid: number | undefined;
+  await until(
+    `a QEMU of ${key} on ${node.name}`,
+    async () => {
+      pid = [...(await machinesOf(node)).values()].find(({ job }) => job === key)?.qemuPid ?? undefined;
+      return pid !== undefined;
+    },
+    { timeoutMs: 20_000, everyMs: 20 },
+  );
+  return pid as number;
 }
 
 async function text(directory: string, name: string): Promise<string> {
