@@ -27,7 +27,7 @@ export interface LentJob {
 
 /** What an owner says of one turn of its work. */
 export interface Turn {
-  /** By its own clock, milliseconds since the epoch. */
+  /** When it wants all its CPUs, by its own clock, milliseconds since the epoch. */
   readonly wokeAtMs: number;
   readonly allocatedSeconds: number;
   readonly unitsPerSecond: number;
