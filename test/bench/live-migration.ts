@@ -1,5 +1,3 @@
-import { setTimeout } from 'node:timers/promises';
-
 import type { LabHost } from '../lab/host.ts';
 import { qemuAccount } from '../lab/layout.ts';
 import { on, until } from '../lab/process.ts';
@@ -60,8 +58,16 @@ async function letThrough({ domain, from, to }: Move): Promise<void> {
 /** MB/s of memory that the machine writes, as QEMU samples it within a second. */
 async function dirtyRate({ domain, from }: Move): Promise<number> {
   await on(from, [...VIRSH, 'domdirtyrate-calc', domain, '--seconds', '1']);
-  await setTimeout(1300);
-  const stats = await on(from, [...VIRSH, 'domstats', '--dirtyrate', domain]);
+  let stats = '';
+  await until(
+    `the dirty rate of ${domain}`,
+    async () => {
+      stats = await on(from, [...VIRSH, 'domstats', '--dirtyrate', domain]);
+      // virDomainDirtyRateStatus: measured.
+      return /calc_status=2$/m.test(stats);
+    },
+    { timeoutMs: 10_000, everyMs: 200 },
+  );
   return Number(/megabytes_per_second=(\d+)/.exec(stats)?.[1] ?? 0);
 }
 

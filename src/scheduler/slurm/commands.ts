@@ -7,6 +7,16 @@ import { SchedulerUnavailable } from '../scheduler.ts';
 /** Runs one of Slurm's commands and gives its stdout; never through a shell. */
 export type RunCommand = (argv: readonly string[], signal: AbortSignal) => Promise<string>;
 
+/** What keeping a job from starting here takes. */
+export interface Refusing {
+  /** caddisd's own directory, where the job's steps find the reason. */
+  readonly runDir: string;
+  /** NodeNames of this host. */
+  readonly here: readonly string[];
+  readonly run: RunCommand;
+  readonly signal: AbortSignal;
+}
+
 /** scontrol itself tries a controller that is away for MessageTimeout (10 s by default) and more. */
 const COMMAND_TIMEOUT_MS = 20_000;
 

@@ -2,7 +2,7 @@ import { messageOf } from '../../model/errors.ts';
 import type { JobRequest } from '../../model/job.ts';
 import { writeRefusal } from '../refusal.ts';
 import type { HookAnswer } from '../scheduler.ts';
-import type { RunCommand } from './commands.ts';
+import type { Refusing, RunCommand } from './commands.ts';
 import { askJob } from './complete.ts';
 import type { JobRecord } from './job-record.ts';
 
@@ -17,12 +17,7 @@ const REASON_MAX = 160;
 export async function sendBack(
   request: JobRequest,
   reason: string,
-  {
-    runDir,
-    here,
-    run,
-    signal,
-  }: { runDir: string; here: readonly string[]; run: RunCommand; signal: AbortSignal },
+  { runDir, here, run, signal }: Refusing,
 ): Promise<HookAnswer> {
   await writeRefusal(runDir, request.key, reason);
   try {

@@ -14,6 +14,7 @@ import {
   type LentJob,
   letSecondLend,
   makeSmall,
+  NODE_MIB,
   outputOf,
   remove,
   restart,
@@ -27,8 +28,6 @@ import {
 } from './lending.ts';
 import { record } from './record.ts';
 
-/** Of machines in all on each node: base memory and whole blocks of 128 MiB. */
-const NODE_MIB = 1664;
 /** The owner reserves all of it, and takes most when it wakes up; or, while nobody watches, all CPUs for a moment. */
 const OWNER_MIB = 1600;
 const WORK = { megabytes: 1000, seconds: 6 };

@@ -7,6 +7,7 @@ import {
   endOfTurn,
   letSecondLend,
   makeSmall,
+  NODE_MIB,
   remove,
   restart,
   SLOW_MS,
@@ -23,8 +24,6 @@ import type { Timeline } from './timeline.ts';
 const OWNER_MIB = 1600;
 const WORK = { megabytes: 800, seconds: 5 };
 const BORROWER = { memory: 300, megabytes: 50 };
-/** Of machines in all on each node: base memory and whole blocks of 128 MiB. */
-const NODE_MIB = 1664;
 
 /** A small job runs in what a large one has reserved and leaves idle, and is gone before that feels it. */
 export async function lend(lab: Lab, system: BatchSystem, timeline: Timeline): Promise<void> {
