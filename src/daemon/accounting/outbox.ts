@@ -5,8 +5,8 @@ import { messageOf } from '../../model/errors.ts';
 import { formatKey, type JobKey, parseKey, type SchedulerName } from '../../model/job.ts';
 import type { EndedJob } from '../../model/usage.ts';
 import { type Scheduler, SchedulerUnavailable } from '../../scheduler/scheduler.ts';
+import { writeNote } from '../durable-note.ts';
 import type { Log } from '../log.ts';
-import { writeNote } from '../moving/durable-note.ts';
 
 /** A scheduler hears of the end of a job some seconds after its epilog. */
 const FIRST_AFTER_MS = 5_000;

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 
 import { manifestSchema } from '../../checkpoint/manifest-schema.ts';
-import { writeNote } from './durable-note.ts';
+import { writeNote } from '../durable-note.ts';
 
 /**
  * What a save has learned that nobody could tell a second time: the shims are gone once they have said how far they were. On disk before libvirt is asked for anything, so

@@ -9,10 +9,10 @@ import { formatKey, type JobKey, type JobRequest } from '../../model/job.ts';
 import { formatBytes } from '../../model/units.ts';
 import type { Scheduler } from '../../scheduler/scheduler.ts';
 import { machineFacts } from '../../vm/metadata.ts';
+import { writeNote } from '../durable-note.ts';
 import { type Job, requestOf } from '../job.ts';
 import type { Log } from '../log.ts';
 import type { Node } from '../node.ts';
-import { writeNote } from './durable-note.ts';
 
 /** A scheduler closes its books on a run within KillWait (30 s by default) and an epilog. */
 const RAISE_TIMEOUT_MS = 120_000;

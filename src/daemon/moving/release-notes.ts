@@ -3,7 +3,7 @@ import { join } from 'node:path';
 
 import * as z from 'zod';
 
-import { writeNote } from './durable-note.ts';
+import { writeNote } from '../durable-note.ts';
 
 /**
  * What this node knows of a machine that gave its memory back, or was about to: there may be no domain by which a caddisd that is started meanwhile could find it. Written
