@@ -5,6 +5,7 @@ import type { JobRequest, MachineSize } from '../../model/job.ts';
 import { MiB } from '../../model/units.ts';
 import type { RunCommand } from './commands.ts';
 import { MEMORY_COMPLEXES } from './complete.ts';
+import { mayAlter } from './jsv-settings.ts';
 import { parseQstatJob } from './qstat.ts';
 
 const LOOK_EVERY_MS = 500;
@@ -21,16 +22,9 @@ export async function obstacleToRaise(
   const job = parseQstatJob(await run(['qstat', '-xml', '-j', key.jobId], signal), key.jobId);
   if (!job) return 'the qmaster does not know it';
   if (job.isArray) return 'it is a task of an array: Grid Engine has one request for all of its tasks';
-  if (!mayAlter(await run(['qconf', '-sconf'], signal)))
+  if (!mayAlter(await run(['qconf', '-sconf'], signal), 'l_hard'))
     return 'its cell has a JSV and no l_hard in jsv_allowed_mod ("qconf -mconf")';
   return undefined;
-}
-
-/** Whether `qconf -sconf` lets anybody alter a request. */
-export function mayAlter(configuration: string): boolean {
-  const value = (name: string) => new RegExp(`^${name}\\s+(\\S.*)$`, 'm').exec(configuration)?.[1] ?? 'none';
-  if (/^none$/i.test(value('jsv_url'))) return true;
-  return value('jsv_allowed_mod').split(',').includes('l_hard');
 }
 
 /** A system hold, which a job that runs does not feel: sge_qmaster would start it again within a second of its end. */

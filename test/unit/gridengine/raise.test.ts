@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 
+import { mayAlter } from '../../../src/scheduler/gridengine/jsv-settings.ts';
 import {
-  mayAlter,
   noteSize,
   obstacleToRaise,
   raisedList,
@@ -47,9 +47,9 @@ it('raises memory per slot, and keeps all else that was asked for', async () => 
 });
 
 it('does so only where the cell lets it, and for no array', async () => {
-  expect(mayAlter('jsv_url                      none\njsv_allowed_mod  ac,h\n')).toBe(true);
-  expect(mayAlter('jsv_url  script:/x\njsv_allowed_mod  ac,h,l_hard\n')).toBe(true);
-  expect(mayAlter('jsv_url  script:/x\njsv_allowed_mod  ac,h,q_hard\n')).toBe(false);
+  expect(mayAlter('jsv_url                      none\njsv_allowed_mod  ac,h\n', 'l_hard')).toBe(true);
+  expect(mayAlter('jsv_url  script:/x\njsv_allowed_mod  ac,h,l_hard\n', 'l_hard')).toBe(true);
+  expect(mayAlter('jsv_url  script:/x\njsv_allowed_mod  ac,h,q_hard\n', 'l_hard')).toBe(false);
   const closed = commands({ qstat: [running], qconf: ['jsv_url script:/x\njsv_allowed_mod ac\n'] });
   expect(await obstacleToRaise(request, closed.run, signal)).toMatch(/l_hard/);
   const array = commands({ qstat: [text('qstat-j-array.xml')] });
