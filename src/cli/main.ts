@@ -38,10 +38,12 @@ void yargs(withCommandApart(hideBin(process.argv)))
   .version(typeof CADDIS_VERSION === 'string' ? CADDIS_VERSION : 'development')
   .help()
   .fail((message, error) => {
-    if (error && !(error instanceof CaddisError)) throw error;
-    console.error(error ? `caddis: ${error.message}` : `caddis: ${message}`);
-    if (!error) console.error('Try "caddis --help".');
-    process.exit(error ? 1 : 64);
+    // What an option's coerce throws comes as yargs's own.
+    const isUsage = !error || error.name === 'YError';
+    if (!isUsage && !(error instanceof CaddisError)) throw error;
+    console.error(`caddis: ${error ? error.message : message}`);
+    if (isUsage) console.error('Try "caddis --help".');
+    process.exit(isUsage ? 64 : 1);
   })
   .parseAsync();
 
