@@ -30,7 +30,7 @@ export const migrateCommand: CommandModule<object, Arguments> = {
       .positional('job', {
         type: 'string',
         demandOption: true,
-        describe: 'slurm-17, gridengine-12.1, 17, 12.1',
+        describe: 'slurm-17, gridengine-12.1, 17, 17_3, 12.1',
       })
       .option('to', { type: 'string', describe: 'the only host where it may go on' })
       .option('wait', { type: 'boolean', default: true, describe: 'wait until it goes on' })
@@ -41,7 +41,7 @@ export const migrateCommand: CommandModule<object, Arguments> = {
       .option('json', { type: 'boolean', default: false, describe: 'one JSON object' })
       .example('$0 migrate 17 --to node8', 'and wait until it runs there'),
   handler: async ({ job, to, wait, timeout, json }) => {
-    const key = formatKey(jobOf(job));
+    const key = formatKey(await jobOf(job));
     let last: MigrationNews = { job: key, state: 'requeued' };
     const onLine = (line: string) => {
       last = JSON.parse(line) as MigrationNews;
