@@ -139,7 +139,7 @@ source = "${lab.head.address}:${lab.paths.home}"
 target = "${lab.paths.home}"
 options = "addr=${lab.head.address},${NFS_OPTIONS}"
 [libvirt]
-peer_uri = "qemu+tcp://{host}/system"
+peer_uri = "qemu+tls://{host}/system"
 [checkpoint]
 park = 20
 dir = "${lab.paths.store}"
