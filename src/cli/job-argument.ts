@@ -29,7 +29,7 @@ async function askRawId(task: string, path: string): Promise<string> {
   const run = createRunCommand(slurm.bin_dir, slurm.environment);
   const id = await rawIdOf(task, run, AbortSignal.timeout(ASK_MS)).catch((error: unknown) => {
     throw new CaddisError(
-      `cannot ask Slurm which job ${task} is: ${messageOf(error)}; "caddis status" has the job's own number`,
+      `cannot ask Slurm which job ${task} is: ${messageOf(error).split('\n')[0]}; "caddis status" has the job's own number`,
     );
   });
   if (id === undefined) throw new CaddisError(`Slurm knows no task ${task}`);
