@@ -41,6 +41,8 @@ export async function askDaemon(
   if (result.code !== undefined && result.exitCode === undefined)
     throw new CaddisError(`cannot start ${hookClient()}: ${result.originalMessage ?? result.code}`);
   throw new CaddisError(
-    result.stderr.trim() || `caddis-hook ${verb} ended with ${String(result.exitCode ?? result.signal)}`,
+    // Which says who speaks; so do we.
+    result.stderr.trim().replace(/^caddis: /, '') ||
+      `caddis-hook ${verb} ended with ${String(result.exitCode ?? result.signal)}`,
   );
 }
