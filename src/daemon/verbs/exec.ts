@@ -75,7 +75,7 @@ export function shell(job: Job, call: HookCall, client: HookClient, identity: Id
     carry: [],
   };
   guest.openStep(
-    stepSessionId(job.machine, call.pid),
+    stepSessionId(job.machine, call.pid, identity.uid === 0 ? 'root' : 'job'),
     plan.name,
     stepStart(job, plan, call, identity, []),
     client.peer,
