@@ -1,5 +1,5 @@
-import { constants, readFileSync } from 'node:fs';
-import { open, realpath } from 'node:fs/promises';
+import { constants, readFileSync, type Stats } from 'node:fs';
+import { open, readlink, realpath } from 'node:fs/promises';
 import { sep } from 'node:path';
 
 import type { CarriedFile } from '../guest/protocol/start-document.ts';
@@ -12,8 +12,8 @@ import { MiB } from '../model/units.ts';
 const SCRIPT_MAX_BYTES = 4 * MiB;
 
 /**
- * Reads the files that a plan wants carried. caddisd reads as root, so that only regular files below the scheduler's spool that belong to the job's user
- * (or to the scheduler) are taken, by their real path. Throws CaddisError naming the file. A directory is a file without content whose mode says
+ * Reads the files that a plan wants carried. The plan is made of the caller's own words and caddisd reads as root: only regular files below the scheduler's spool are taken that
+ * the job's user may read, by their real path. Throws CaddisError naming the file. A directory is a file without content whose mode says
  * so; the guest makes it with the user's own rights, whatever path it has.
  */
 export async function readCarried(
@@ -40,12 +40,16 @@ async function readOne(
   try {
     const real = await realpath(file.path);
     const roots = await Promise.all(spoolDirs.map((dir) => realpath(dir).catch(() => dir)));
-    if (!roots.some((root) => real.startsWith(root + sep)))
-      throw new CaddisError(`it is not below ${spoolDirs.join(' or ')}`);
-    const handle = await open(real, 'r');
+    // Not blocking: a user's own directory in the spool may have a fifo in it.
+    const handle = await open(real, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
     try {
+      // What was opened: a directory on the way may be another by now.
+      const opened = await readlink(`/proc/self/fd/${handle.fd}`);
+      if (!roots.some((root) => opened.startsWith(root + sep)))
+        throw new CaddisError(`it is not below ${spoolDirs.join(' or ')}`);
       const stat = await handle.stat();
       if (!stat.isFile()) throw new CaddisError('it is no regular file');
+      if (!mayRead(owner, stat)) throw new CaddisError(`${owner.name} may not read it`);
       if (stat.size > SCRIPT_MAX_BYTES)
         throw new CaddisError(`it has ${stat.size} bytes, more than ${SCRIPT_MAX_BYTES}`);
       const content = await handle.readFile();
@@ -56,6 +60,11 @@ async function readOne(
   } catch (error) {
     throw new CaddisError(`cannot carry ${file.path} into the job's machine: ${messageOf(error)}`);
   }
+}
+
+function mayRead({ uid, groups }: Identity, file: Pick<Stats, 'uid' | 'gid' | 'mode'>): boolean {
+  if (uid === 0 || file.uid === uid || (file.mode & constants.S_IROTH) !== 0) return true;
+  return groups.includes(file.gid) && (file.mode & constants.S_IRGRP) !== 0;
 }
 
 /**
