@@ -387,15 +387,19 @@ export class Daemon implements Node {
   }
 
   async #checkOrphans(): Promise<void> {
-    await this.#reconcile();
-    await endOrphans(this);
-    const { checkpoints } = this.context;
-    if (checkpoints)
-      await discardForgotten(this, checkpoints)
-        .then(() => tidyStore(this, checkpoints))
-        .catch((error: unknown) => this.log.warn(`the store could not be swept: ${messageOf(error)}`));
-    if (!this.#stop.signal.aborted)
-      this.#orphanCheck = setTimeout(() => void this.#checkOrphans(), ORPHAN_EVERY_MS);
+    try {
+      await this.#reconcile();
+      await endOrphans(this);
+      const { checkpoints } = this.context;
+      if (checkpoints)
+        await discardForgotten(this, checkpoints)
+          .then(() => tidyStore(this, checkpoints))
+          .catch((error: unknown) => this.log.warn(`the store could not be swept: ${messageOf(error)}`));
+    } finally {
+      // Whatever went wrong with one job: the others are looked after all the same.
+      if (!this.#stop.signal.aborted)
+        this.#orphanCheck = setTimeout(() => void this.#checkOrphans(), ORPHAN_EVERY_MS);
+    }
   }
 
   /** What keeps this node from making machines, if anything. Thorough: also what only an unfit node is asked, because it writes. */
