@@ -79,14 +79,16 @@ export async function adopt(node: Node): Promise<void> {
     await createPlaces(job.places, node.context.qemuOwner);
     const qemu = await qemuProcess(job.machine);
     if (qemu) await recordQemu(job.places, qemu.pid, qemu.startTicks);
+    // Asked before the job is entered: an attempt that fails here is made again as a whole.
+    const toTakeUp =
+      (await hypervisor.isPaused(domain)) || (await wasToldToMove(config.state_dir, job.machine));
     node.jobs.add(job);
     await job.dispatch({ type: 'machine-ready' });
     job.log.info('machine adopted');
     savePeriodically(node, job);
     bridgeTimeLimit(node, job);
     if (checkpoints && came && facts.waking) void wakeUp(node, checkpoints, job, came);
-    else if ((await hypervisor.isPaused(domain)) || (await wasToldToMove(config.state_dir, job.machine)))
-      void takeUp(node, job).catch((error: unknown) => job.log.error(messageOf(error)));
+    else if (toTakeUp) void takeUp(node, job).catch((error: unknown) => job.log.error(messageOf(error)));
   }
   for (const note of notes.values())
     if (checkpoints && !node.jobs.byMachine(note.machine)) await adoptReleased(node, checkpoints, note);
