@@ -3,11 +3,12 @@ import { join } from 'node:path';
 
 import type { JobKey, JobRequest } from '../../model/job.ts';
 import { writeRefusal } from '../refusal.ts';
+import type { RunCommand } from '../run-program.ts';
 import { BadHookCall, type HookAnswer, type Scheduler } from '../scheduler.ts';
 import { createFindAccount, type FindAccount } from './accounts.ts';
 import { askMemory } from './ask-memory.ts';
 import { BackOff } from './back-off.ts';
-import { createRunCommand, type RunCommand } from './commands.ts';
+import { createRunCommand } from './commands.ts';
 import { complete } from './complete.ts';
 import { complexText, setNodeHealth } from './node-health.ts';
 import { gridEnginePlacement } from './placement.ts';

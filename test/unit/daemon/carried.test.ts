@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { execa } from 'execa';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
-import { readCarried } from '../../../src/daemon/step-open.ts';
+import { readCarried } from '../../../src/daemon/carry-in.ts';
 
 const alice = { name: 'alice', uid: 1001, gid: 1001, groups: [1001, 50], passwd: '', groupLines: [] };
 

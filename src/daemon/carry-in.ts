@@ -1,15 +1,15 @@
-import { constants, readFileSync, type Stats } from 'node:fs';
+import { constants, type Stats } from 'node:fs';
 import { open, readlink, realpath } from 'node:fs/promises';
 import { sep } from 'node:path';
 
 import type { CarriedFile } from '../guest/protocol/start-document.ts';
 import { CaddisError, messageOf } from '../model/errors.ts';
 import type { Identity } from '../model/identity.ts';
-import type { HookCall, StepPlan } from '../model/job.ts';
+import type { StepPlan } from '../model/job.ts';
 import { MiB } from '../model/units.ts';
 
 /** Slurm's own bound is 4 MiB (MAX_BATCH_SCRIPT_SIZE); Grid Engine has none worth naming. */
-const SCRIPT_MAX_BYTES = 4 * MiB;
+export const SCRIPT_MAX_BYTES = 4 * MiB;
 
 /**
  * Reads the files that a plan wants carried. The plan is made of the caller's own words and caddisd reads as root: only regular files below the scheduler's spool are taken that
@@ -65,33 +65,4 @@ async function readOne(
 function mayRead({ uid, groups }: Identity, file: Pick<Stats, 'uid' | 'gid' | 'mode'>): boolean {
   if (uid === 0 || file.uid === uid || (file.mode & constants.S_IROTH) !== 0) return true;
   return groups.includes(file.gid) && (file.mode & constants.S_IRGRP) !== 0;
-}
-
-/**
- * Which vCPUs a step may use. The scheduler binds steps to host CPUs; a machine has as many vCPUs as the job has CPUs. The job's host CPUs, sorted, are vCPU 0, 1, ...: a step
- * that is bound to some of them gets the same places. Empty: no bound, or one that says nothing about the machine.
- */
-export function vcpusOf(
-  call: HookCall,
-  job: { hostCpus: readonly number[] | undefined; vcpus: number },
-): number[] {
-  if (
-    call.cpus.length === 0 ||
-    call.cpus.length >= job.vcpus ||
-    ownCpus().every((cpu) => call.cpus.includes(cpu))
-  )
-    return [];
-  const places = job.hostCpus;
-  if (places === undefined || places.length !== job.vcpus) return call.cpus.map((_, i) => i);
-  return call.cpus.map((cpu) => places.indexOf(cpu)).filter((place) => place >= 0);
-}
-
-/** Where caddisd itself may run: a step that may run on all of these was not bound by its scheduler, whatever the node as a whole is bound to. */
-function ownCpus(): number[] {
-  const list = /^Cpus_allowed_list:\s*(\S+)$/m.exec(readFileSync('/proc/self/status', 'latin1'))?.[1] ?? '';
-  return list.split(',').flatMap((range) => {
-    const [first, last = first] = range.split('-').map(Number);
-    if (first === undefined || last === undefined) return [];
-    return Array.from({ length: last - first + 1 }, (_, i) => first + i);
-  });
 }
