@@ -97,11 +97,11 @@ async function withoutCaddisd(
   await setTimeout(LEASE_TAKEN_MS);
   await stopOn(node);
   try {
-    const { figures, restoreMs } = await plainSave(lab, node, domain);
+    const { figures, restoreFromStoreMs } = await plainSave(lab, node, domain);
     // It would end a machine that is no job's.
     await stopOn(other);
     const migration = await liveMigrations(job, { domain, from: node, to: other }, DIRTY_MB_PER_S);
-    return { plain: { virsh: figures, restore_aim: restoreAim(restoreMs) }, migration };
+    return { plain: { virsh: figures, restore_aim: restoreAim(restoreFromStoreMs) }, migration };
   } finally {
     await Promise.all([startOn(lab, node), startOn(lab, other)]);
   }
