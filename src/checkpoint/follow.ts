@@ -18,8 +18,8 @@ interface FollowOptions {
  * Hashes a file while another process still writes it from front to back, as libvirt does with a save image: each chunk as soon as the file is longer than it, so that
  * little is left to do when the writer is ready. Chunk 0 comes last, since libvirt rewrites the image's header (facts/vm.md) when all else is written.
  *
- * A writer that changes another chunk afterwards makes a hash that the file does not have: the checkpoint is then refused, never restored. A copy has the hash that is told,
- * whatever the writer does: whether it is one of the whole file, only another look at the file says (`copyWhileWritten`).
+ * A writer that changes another chunk afterwards makes a hash that the file does not have: the checkpoint is then refused, never restored. A copy has the hash that is told
+ * even then: whether it is one of the file as it is in the end, only another look at the file says (`copyWhileWritten`).
  */
 export class HashFollower {
   readonly #io: StoreIo;

@@ -256,7 +256,8 @@ async function writeMemory(
         timeoutMs: SAVE_TIMEOUT_MS,
         signal: run.signal,
       });
-    return await copyWhileWritten(store.io, staged, draft.memoryPath, write, run);
+    const say = (text: string) => job.log.warn(text);
+    return await copyWhileWritten(store.io, { from: staged, to: draft.memoryPath, write, say }, run);
   } finally {
     await rm(staged, { force: true });
   }
