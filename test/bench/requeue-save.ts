@@ -41,6 +41,7 @@ export async function requeue(
   if (!frozen || !written || !saved)
     throw new Error(`${job.key}: caddisd's log on ${node.name} lacks its save`);
   const next = await nextLine(job, tick, ready.at);
+  const restored = find(lines, 'memory restored')?.fields ?? {};
   const image = await newestImage(lab, job);
   const imageBytes = (await stat(image)).size;
   const storeRead = await timed(node, ['dd', `if=${image}`, 'of=/dev/null', 'bs=4M', 'status=none']);
@@ -75,6 +76,9 @@ export async function requeue(
         restore_ms: restoreMs,
         // Nothing can be restored from the store faster than it is read.
         dd_read_of_store_ms: Math.round(storeRead),
+        // Beside each other: the image read and hashed, and what libvirt takes to make the machine.
+        restore_read_and_hash_ms: restored.read ?? null,
+        restore_libvirt_ms: restored.libvirt ?? null,
         wake_ms: ready.fields.wake ?? null,
         ...Object.fromEntries(Object.entries(ready.fields).map(([name, ms]) => [`prolog_${name}_ms`, ms])),
       },
