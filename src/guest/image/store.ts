@@ -21,7 +21,7 @@ import { CaddisError } from '../../model/errors.ts';
 
 import { IMAGE_PARTS, type ImageManifest, type ImagePart, manifestSchema } from './manifest.ts';
 
-export const DEFAULT_IMAGE_STORE = '/var/lib/caddis/images';
+const DEFAULT_IMAGE_STORE = '/var/lib/caddis/images';
 
 /** An image on this node. Its files never change; QEMU maps them while guests run. */
 export interface StoredImage {

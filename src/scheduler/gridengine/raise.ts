@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { CaddisError } from '../../model/errors.ts';
 import type { JobRequest, MachineSize } from '../../model/job.ts';
 import { MiB } from '../../model/units.ts';
-import type { RunCommand } from './commands.ts';
+import type { RunCommand } from '../run-program.ts';
 import { MEMORY_COMPLEXES } from './complete.ts';
 import { mayAlter } from './jsv-settings.ts';
 import { parseQstatJob } from './qstat.ts';

@@ -1,4 +1,4 @@
-import type { RunCommand } from './commands.ts';
+import type { RunCommand } from '../run-program.ts';
 
 /** Job id of one task of an array, `12_3`: what slurmctld knows of, else what slurmdbd remembers. Undefined: neither does. Throws SchedulerUnavailable. */
 export async function rawIdOf(
