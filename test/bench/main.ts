@@ -22,7 +22,7 @@ const benches: Record<string, { says: string; load: () => Promise<Bench> }> = {
     load: async () => (await import('./checkpoint.ts')).checkpoint,
   },
   giveback: {
-    says: 'how soon an owner has back what was lent, beside the predicted times, and what it and a runaway's neighbour notice',
+    says: 'how soon an owner has back what was lent, beside the predicted times, and what it notices; the neighbour of a runaway',
     load: async () => (await import('./giveback.ts')).giveback,
   },
   sampling: {
