@@ -1,3 +1,4 @@
+import { messageOf } from '../../src/model/errors.ts';
 import { endOfTurn, restart, type Turn, untilRested, wake } from '../integration/pressure/lending.ts';
 import type { BatchSystem } from '../integration/support/batch.ts';
 import type { Lab } from '../lab/host.ts';
@@ -26,15 +27,30 @@ export const giveback: Bench = (options) =>
     const { seconds = SECONDS, runs = RUNS, say } = options;
     const [first = 0, ...others] = options.sizes ?? SIZES_MB;
     const figures: Record<string, Figures> = {};
+    const begun = performance.now();
+    /** What was measured in a quarter of an hour is not lost by what comes after it. */
+    const part = async (name: string, of: () => Promise<Figures>) => {
+      figures[name] = await of().catch((error: unknown) => {
+        say(`${name} failed: ${error instanceof Error ? error.stack : error}`);
+        return { failed: messageOf(error) };
+      });
+      say(
+        `${name}, after ${Math.round((performance.now() - begun) / 1000)} s: ${JSON.stringify(figures[name])}`,
+      );
+    };
     try {
-      figures[nameOf(first)] = await measure(lab, first, { seconds, runs, say });
-      for (const size of others) figures[nameOf(size)] = await timesOf(lab, 'slurm', size, say);
-      figures[`gridengine_${nameOf(first)}`] = await timesOf(lab, 'gridengine', first, say);
-      figures.runaway = await runaway(lab, runs, say);
+      await part(nameOf(first), () => measure(lab, first, { seconds, runs, say }));
+      for (const size of others) await part(nameOf(size), () => timesOf(lab, 'slurm', size, say));
+      await part(`gridengine_${nameOf(first)}`, () => timesOf(lab, 'gridengine', first, say));
+      await part('runaway', () => runaway(lab, runs, say));
     } finally {
       for (const node of lab.nodes) await restart(lab, node);
     }
-    return { turn_seconds: seconds, ...figures };
+    return {
+      turn_seconds: seconds,
+      took_seconds: Math.round((performance.now() - begun) / 1000),
+      ...figures,
+    };
   });
 
 function nameOf(size: number): string {

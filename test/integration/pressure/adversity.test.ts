@@ -30,7 +30,7 @@ import {
 
 /** It grows slowly at first, then wants CPUs alone: what it had grown by would not be lent for two minutes. */
 const OWNER_MIB = 1600;
-const GROWTH = { megabytes: 300, seconds: 8, slowly: true } as const;
+const GROWTH = { megabytes: 150, seconds: 5, slowly: true } as const;
 const WORK = { megabytes: 1, seconds: 10 };
 /** Of the file that the borrower has in its cache. */
 const LEAST_RECLAIMED_BYTES = 32 << 20;
@@ -96,7 +96,6 @@ describe('a give-back that something is in the way of', () => {
       expect(now?.store_trouble).toMatch(/checkpoint\.quota/);
       const thawed = await untilDone(one, b, 'thaw');
       expect(thawed.why).toMatch(/there has been room for 1\d s/);
-      await untilDone(one, b, 'deflate');
       const tick = ticksOf(await outputOf(b));
       await untilSays(b, `tick ${tick + 1} `);
 
