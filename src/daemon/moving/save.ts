@@ -53,6 +53,7 @@ export async function saveMachine(node: Node, job: Job, reason: SaveReason): Pro
     const { stored } = job;
     // The freeze before may have met a libvirtd that was just dying: a machine that runs on is never saved.
     if (!stored) await standStill(node, domainOf(job));
+    const heldBytes = await held(job);
     const sessions = await onceForAll(node.config.state_dir, job);
     const { number, manifest } = await patiently(checkpoints, job, async () =>
       stored
@@ -61,7 +62,7 @@ export async function saveMachine(node: Node, job: Job, reason: SaveReason): Pro
           writeCheckpoint(node, checkpoints, job, sessions, reason)),
     );
     job.savedAs = number;
-    if (!stored) node.saves.saw(manifest.memory.bytes, performance.now() - begun);
+    if (!stored) node.saves.saw(heldBytes, performance.now() - begun);
     job.log.info(
       `saved as ${number}: ${formatBytes(manifest.memory.bytes)} of memory, ${formatBytes(manifest.scratch?.packedBytes ?? 0)} of scratch`,
       { ms: Math.round(performance.now() - begun) },
@@ -199,8 +200,7 @@ async function writeOnce(
   const lap = stopwatch(parts);
   const { hypervisor } = node.context;
   const extents = scratch === undefined ? [] : await mapExtents(scratch);
-  const qemu = await qemuProcess(job.machine);
-  const expectedBytes = packedBytes(extents) + (qemu ? await residentBytes(qemu.pid) : 0);
+  const expectedBytes = packedBytes(extents) + (await held(job));
   const { store, custody } = checkpoints;
   const owner = { ...custody.self, machine: job.machine };
   const draft = await store.begin(job.key, { owner, expectedBytes });
@@ -282,6 +282,12 @@ async function writeDirectly(
     abort.abort(error);
     throw error;
   }
+}
+
+/** Bytes of the host that a machine holds: by them the time of a save is predicted too, though not all of them are written. 0: not known. */
+async function held({ machine }: Job): Promise<number> {
+  const qemu = await qemuProcess(machine);
+  return qemu ? residentBytes(qemu.pid) : 0;
 }
 
 function domainOf(job: Job): Domain {
