@@ -3,18 +3,14 @@ import type { CommandModule } from 'yargs';
 
 import { formatKey } from '../model/job.ts';
 import { hookClient } from './hook.ts';
-import { jobOf } from './job-argument.ts';
+import { JOB_ARGUMENT, jobOf } from './job-argument.ts';
 
 export const shellCommand: CommandModule<object, { job: string }> = {
   command: 'shell <job>',
   describe: "a shell in a job's machine: root's for root, the owner's for its owner",
   builder: (yargs) =>
     yargs
-      .positional('job', {
-        type: 'string',
-        demandOption: true,
-        describe: 'slurm-17, gridengine-12.1, 17, 12.1',
-      })
+      .positional('job', JOB_ARGUMENT)
       .example('$0 shell 17', 'a login shell')
       .example('$0 shell 17 free -m', 'one command'),
   handler: async ({ job, ...rest }) => {
