@@ -9,7 +9,7 @@ export const checkpointCommand: CommandModule<object, { job: string }> = {
   describe: 'save a job of this node now; it goes on running',
   builder: (yargs) => yargs.positional('job', JOB_ARGUMENT),
   handler: async ({ job }) => {
-    const key = formatKey(jobOf(job));
+    const key = formatKey(await jobOf(job));
     await askDaemon('checkpoint', [key]);
     console.log(`${key} is saved: "caddis checkpoints list ${key}"`);
   },

@@ -15,7 +15,7 @@ export const shellCommand: CommandModule<object, { job: string }> = {
       .example('$0 shell 17 free -m', 'one command'),
   handler: async ({ job, ...rest }) => {
     const command = (rest as { '--'?: string[] })['--'] ?? [];
-    const key = formatKey(jobOf(job));
+    const key = formatKey(await jobOf(job));
     const asRoot = process.getuid?.() === 0;
     const result = await execa(hookClient(), ['--connect-timeout', '2', 'shell', key, ...command], {
       stdio: 'inherit',

@@ -10,7 +10,6 @@ import type { JobEvent, JobStep } from '../jobs/transitions.ts';
 import { Libvirt } from '../libvirt/index.ts';
 import { CaddisError, messageOf } from '../model/errors.ts';
 import { formatKey, type JobKey, type SchedulerName } from '../model/job.ts';
-import { Bandwidth } from '../pressure/bandwidth.ts';
 import { createGridEngine } from '../scheduler/gridengine/index.ts';
 import type { Scheduler } from '../scheduler/scheduler.ts';
 import { createSlurm } from '../scheduler/slurm/index.ts';
@@ -47,6 +46,7 @@ import { guestSample } from './pressure/guest-sample.ts';
 import { heldByBorrowers } from './pressure/lending.ts';
 import { serveMetrics } from './pressure/metrics.ts';
 import { Sampler } from './pressure/sampler.ts';
+import { SaveSpeed } from './pressure/save-speed.ts';
 import type { NodeView } from './pressure/view.ts';
 import { decideRelay } from './relay.ts';
 import type { NodeContext } from './start-machine.ts';
@@ -73,7 +73,7 @@ export class Daemon implements Node {
   readonly log: Log;
   readonly jobs = new JobTable();
   readonly schedulers = new Map<SchedulerName, Scheduler>();
-  readonly saves = new Bandwidth();
+  readonly saves: SaveSpeed;
   readonly deeds: Deeds;
   readonly giveBack: GiveBack;
   readonly version = VERSION;
@@ -101,6 +101,7 @@ export class Daemon implements Node {
     this.config = config;
     this.log = log;
     this.deeds = new Deeds(config.state_dir, log);
+    this.saves = new SaveSpeed(config.state_dir, log);
     this.giveBack = new GiveBack(this, () => this.#sampler?.lookSoon());
     const connect = () =>
       Libvirt.openReconnecting(config.libvirt.uri, {

@@ -28,6 +28,7 @@ async function machineStatus(job: Job): Promise<MachineStatus> {
     queue: job.facts.request.queue,
     incarnation: job.facts.incarnation,
     machine: job.machine,
+    image: job.facts.image,
     phase: job.state.phase,
     link: job.resources.guest?.isUp ? 'up' : 'down',
     steps: job.state.steps,

@@ -14,7 +14,7 @@ import { complexText, setNodeHealth } from './node-health.ts';
 import { gridEnginePlacement } from './placement.ts';
 import { createPublish } from './publish.ts';
 import { parseQstatHosts, parseQstatJob, parseQstatList } from './qstat.ts';
-import { checkRaise, holdNext, noteSize, raiseMemory, releaseNext } from './raise.ts';
+import { holdNext, noteSize, obstacleToRaise, raiseMemory, releaseNext } from './raise.ts';
 import { readEpilog } from './read-epilog.ts';
 import { readProlog } from './read-prolog.ts';
 import { readStep } from './read-step.ts';
@@ -126,7 +126,7 @@ export function createGridEngine(options: GridEngineOptions): Scheduler {
     placement: gridEnginePlacement(host, run),
     noteSize: (request, size, signal) => noteSize(request, size, run, signal),
     raise: {
-      check: (request, signal) => checkRaise(request, run, signal),
+      obstacle: (request, signal) => obstacleToRaise(request, run, signal),
       hold: (request, signal) => holdNext(request, run, signal),
       memory: (request, bytes, signal) => raiseMemory(request, bytes, run, signal),
       release: (request, signal) => releaseNext(request, run, signal),

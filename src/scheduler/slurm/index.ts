@@ -149,7 +149,7 @@ export function createSlurm(options: SlurmOptions): Scheduler {
     placement: slurmPlacement(nodes, run),
     noteSize: (request, size, signal) => noteSize(request, size, nodes.all, signal, run),
     raise: {
-      check: async () => undefined,
+      obstacle: async () => undefined,
       // It waits until its last credential has expired, or until beginAgain.
       hold: async () => undefined,
       release: async () => undefined,
