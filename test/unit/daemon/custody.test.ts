@@ -1,7 +1,9 @@
 import { describe, expect, it, vi } from 'vitest';
 
+import { Claims } from '../../../src/checkpoint/claims.ts';
 import type { Job } from '../../../src/daemon/job.ts';
 import { Custody } from '../../../src/daemon/moving/custody.ts';
+import { HOLDER_B } from '../../fault/store/scenarios.ts';
 import { newWorld, STORE } from '../../fault/store/world.ts';
 
 /** Leases of the jobs that one node holds. */
@@ -46,5 +48,30 @@ describe('custody', () => {
     expect(first.leases).toEqual([]);
     expect(first.warnings[0]).toMatch(/its lease is not renewed: .*expected a claim, it is damaged/);
     expect(overtaken).toEqual([]);
+  });
+
+  it('has a machine that was taken over at the second attempt once', async () => {
+    const { io } = await newWorld();
+    const overtaken: Job[] = [];
+    const log = { warn: () => undefined, info: () => undefined } as never;
+    const options = {
+      leaseMs: 60_000,
+      heartbeatMs: 10,
+      log,
+      overtaken: (job: Job) => void overtaken.push(job),
+    };
+    const custody = new Custody({ io, store: STORE, ...options });
+    const [before, first, second] = [jobOf('1'), jobOf('1'), jobOf('1')];
+    await custody.take(before.job);
+    expect(await custody.adopt(first.job)).toBe('ours');
+    expect(await custody.adopt(second.job)).toBe('ours');
+    await new Claims(io, STORE).acquire(second.job.key, HOLDER_B, 1);
+    await custody.start();
+    try {
+      await vi.waitFor(() => expect(overtaken).toContain(second.job));
+    } finally {
+      custody.stop();
+    }
+    expect(overtaken).toEqual([second.job]);
   });
 });
