@@ -12,7 +12,7 @@ import { asUser, type BatchSystem, submit, waitForEnd } from '../support/batch.t
 
 /** Two cores, TCG, other labs beside. */
 export const SLOW_MS = 180_000;
-/** Of machines in all on each node that `makeSmall` is told to make small: base memory and whole blocks of 128 MiB. */
+/** Of machines in all on each node that `makeSmall` is told to make small. */
 export const NODE_MIB = 1664;
 const STILL_BYTES = 8 << 20;
 const JOBS = join(import.meta.dirname, 'jobs');
