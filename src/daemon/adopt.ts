@@ -79,14 +79,16 @@ export async function adopt(node: Node): Promise<void> {
     await createPlaces(job.places, node.context.qemuOwner);
     const qemu = await qemuProcess(job.machine);
     if (qemu) await recordQemu(job.places, qemu.pid, qemu.startTicks);
+    // Asked before the job is entered: an attempt that fails here is made again as a whole.
+    const toTakeUp =
+      (await hypervisor.isPaused(domain)) || (await wasToldToMove(config.state_dir, job.machine));
     node.jobs.add(job);
     await job.dispatch({ type: 'machine-ready' });
     job.log.info('machine adopted');
     savePeriodically(node, job);
     bridgeTimeLimit(node, job);
     if (checkpoints && came && facts.waking) void wakeUp(node, checkpoints, job, came);
-    else if ((await hypervisor.isPaused(domain)) || (await wasToldToMove(config.state_dir, job.machine)))
-      void takeUp(node, job).catch((error: unknown) => job.log.error(messageOf(error)));
+    else if (toTakeUp) void takeUp(node, job).catch((error: unknown) => job.log.error(messageOf(error)));
   }
   for (const note of notes.values())
     if (checkpoints && !node.jobs.byMachine(note.machine)) await adoptReleased(node, checkpoints, note);
@@ -187,9 +189,12 @@ function isProcess(pid: number): boolean {
  */
 export async function reconcile(node: Node, lost: (job: Job) => Promise<void>): Promise<void> {
   const { hypervisor } = node.context;
+  // Before libvirt is asked: one that is made, restored or ended meanwhile is in a list that is older than it, or no longer.
+  const had = node.jobs.all().map((job) => ({ job, domain: job.resources.domain }));
   const running = await hypervisor.machines();
   const names = new Set(running.map(({ domain }) => domain.name));
-  for (const job of node.jobs.all()) if (job.resources.domain && !names.has(job.machine)) await lost(job);
+  for (const { job, domain } of had)
+    if (domain && job.resources.domain === domain && !names.has(job.machine)) await lost(job);
   for (const { domain } of running) {
     if (node.jobs.byMachine(domain.name)) continue;
     node.log.warn(`ending ${domain.name}: no job owns it`);
@@ -217,16 +222,15 @@ async function sweepFiles(node: Node): Promise<void> {
   const gone = await sweepPlaces(config.run_dir, isAlive);
   // The next save of a machine that comes back under its name must not take an old one's word.
   await sweepIntents(config.state_dir, isAlive);
-  if (config.checkpoint.dir !== undefined) await sweepStaged(config.checkpoint.staging_dir, isAlive);
   const { checkpoints } = node.context;
+  if (checkpoints) await sweepStaged(checkpoints.settings.staging_dir, isAlive);
   if (checkpoints)
     await checkpoints.store
       .jobs()
       .then((keys) => checkpoints.custody.releaseForgotten(keys, isAlive))
       .catch((error: unknown) => node.log.warn(`claims could not be looked at: ${messageOf(error)}`));
   for (const file of await readdir(config.scratch.dir).catch(() => [] as string[]))
-    if (isMachineDisk(file) && !isAlive(file.replace(/\.img$/, '')))
-      await removeScratch(join(config.scratch.dir, file));
+    if (isLeftOver(file, isAlive)) await removeScratch(join(config.scratch.dir, file));
   if (config.network.mode === 'bridge') {
     const released = await releaseStale(config.network.claims_dir, hostname(), isAlive, isStored);
     if (released.length > 0)
@@ -250,7 +254,11 @@ async function sweepStaged(dir: string, isAlive: (machine: string) => boolean): 
       await rm(join(dir, file), { force: true });
 }
 
-/** The directory is the site's: what is not ours stays. */
-function isMachineDisk(file: string): boolean {
-  return file.startsWith(MACHINE_PREFIX) && file.endsWith('.img');
+/**
+ * A machine's disk (`NAME.img`), one that was being unpacked (`NAME.img.part`), or the copy of it that a checkpoint was made of (`.NAME.snapshot`), when there is no such machine. The
+ * directory is the site's: what is not ours stays.
+ */
+export function isLeftOver(file: string, isAlive: (machine: string) => boolean): boolean {
+  const machine = /^(.+)\.img(?:\.part)?$/.exec(file)?.[1] ?? /^\.(.+)\.snapshot$/.exec(file)?.[1];
+  return machine?.startsWith(MACHINE_PREFIX) === true && !isAlive(machine);
 }
