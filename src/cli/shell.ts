@@ -7,7 +7,7 @@ import type { CommandModule } from 'yargs';
 import { CaddisError } from '../model/errors.ts';
 import { formatKey } from '../model/job.ts';
 import { hookClient } from './hook.ts';
-import { jobOf } from './job-argument.ts';
+import { JOB_ARGUMENT, jobOf } from './job-argument.ts';
 
 /** Where the hook client looks, too. */
 const RUN_DIR = '/run/caddis';
@@ -17,11 +17,7 @@ export const shellCommand: CommandModule<object, { job: string }> = {
   describe: "a shell in a job's machine: root's for root, the owner's for its owner",
   builder: (yargs) =>
     yargs
-      .positional('job', {
-        type: 'string',
-        demandOption: true,
-        describe: 'slurm-17, gridengine-12.1, 17, 17_3, 12.1',
-      })
+      .positional('job', JOB_ARGUMENT)
       .example('$0 shell 17', 'a login shell')
       .example('$0 shell 17 free -m', 'one command'),
   handler: async ({ job, ...rest }) => {
