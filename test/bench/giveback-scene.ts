@@ -39,7 +39,12 @@ export interface Scene {
 
 export interface GivenBack {
   readonly watched: Watched;
-  /** From the decision to evict until the memory was back. */
+  /** It is gone for good: it would come back as soon as its owner sleeps. */
+  readonly borrower: LentJob;
+}
+
+/** From the decision to evict until the memory was back, by the node's own record. */
+export interface Eviction {
   readonly predictedMs: number;
   readonly tookMs: number;
 }
@@ -62,7 +67,7 @@ export async function withOwner<T>(
   }
 }
 
-/** Starts a borrower, begins this turn of the owner, and returns when all is given back. The borrower is gone then for good: it would come back as soon as its owner sleeps. */
+/** Starts a borrower, begins this turn of the owner, and returns when all is given back. Nothing else runs on the owner's node meanwhile: it has a core of its own. */
 export async function giveBackOnce(scene: Scene, turn: number): Promise<GivenBack> {
   const { lab, system, node, owner, owned, size, work } = scene;
   // A new caddisd has not seen the owner grow in an earlier turn: what it grew by is not lent for two minutes.
@@ -74,19 +79,22 @@ export async function giveBackOnce(scene: Scene, turn: number): Promise<GivenBac
     if (turn > 1) await untilRested(node, owner);
     const watch = watchGiveBack(node.name, { owner: mine, borrower: lent });
     await beginTurn(owner, turn, work);
-    const watched = await watch;
-    const { numbers } = await untilDone(node, borrower, 'memory is back');
-    return {
-      watched,
-      predictedMs: numbers.predicted_give_back_ms ?? Number.NaN,
-      tookMs: numbers.took_ms ?? Number.NaN,
-    };
+    return { watched: await watch, borrower };
   } catch (error) {
     const { history } = await explain(node, borrower);
     throw new Error(`${JSON.stringify(history)}\n${await outputOf(owner)}`, { cause: error });
   } finally {
     await end(lab, borrower);
   }
+}
+
+/** To be asked when the turn is over: asking takes the owner's CPU. */
+export async function evictionOf({ node }: Scene, { borrower }: GivenBack): Promise<Eviction> {
+  const { numbers } = await untilDone(node, borrower, 'memory is back');
+  return {
+    predictedMs: numbers.predicted_give_back_ms ?? Number.NaN,
+    tookMs: numbers.took_ms ?? Number.NaN,
+  };
 }
 
 async function end(lab: Lab, job: LentJob): Promise<void> {
