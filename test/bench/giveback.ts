@@ -74,10 +74,11 @@ function measure(
   { seconds, runs, say }: { seconds: number; runs: number; say: BenchOptions['say'] },
 ): Promise<Figures> {
   return withOwner(lab, { system: 'slurm', size, seconds }, async (scene) => {
-    const { node, owner, work } = scene;
+    const { node, owner, work, warmUp } = scene;
+    await wake(owner, 1, warmUp);
     const rounds: Round[] = [];
     for (let run = 1; run <= runs; run++) {
-      const turn = 2 * run - 1;
+      const turn = 2 * run;
       const given = await giveBackOnce(scene, turn);
       const beside = await endOfTurn(owner, turn);
       const eviction = await evictionOf(scene, given);
