@@ -89,8 +89,8 @@ function measure(
     }
     return {
       ...inFigures(rounds),
-      owner_allocation: notice(rounds, ({ allocatedSeconds }) => allocatedSeconds),
-      owner_work: notice(rounds, ({ unitsPerSecond }) => 1 / unitsPerSecond),
+      owner_allocation: noticed(rounds, ({ allocatedSeconds }) => 1000 * allocatedSeconds),
+      owner_work: noticed(rounds, ({ unitsPerSecond }) => 1000 / unitsPerSecond),
     };
   });
 }
@@ -101,6 +101,10 @@ function timesOf(lab: Lab, system: BatchSystem, size: number): Promise<Figures> 
     const given = await giveBackOnce(scene, 1);
     return inFigures([{ watched: given.watched, ...(await evictionOf(scene, given)) }]);
   });
+}
+
+function noticed(rounds: readonly Round[], ms: (turn: Turn) => number): Figures {
+  return notice(rounds.map(({ beside, alone }) => ({ besideMs: ms(beside), aloneMs: ms(alone) })));
 }
 
 function inFigures(given: readonly Given[]): Figures {
