@@ -1,4 +1,4 @@
-import { readdir, rm } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -23,6 +23,7 @@ import { withdrawUnfinished } from './moving/release.ts';
 import { type ReleaseNote, readReleaseNotes, removeReleaseNote } from './moving/release-notes.ts';
 import { factsOf } from './moving/restore-machine.ts';
 import { cameWith, finishWaking } from './moving/resume-job.ts';
+import { endStaging, sweepStaged } from './moving/staging.ts';
 import { bridgeTimeLimit } from './moving/time-limit.ts';
 import type { Node } from './node.ts';
 import { endOrphan } from './orphans.ts';
@@ -37,6 +38,8 @@ const SHIMS_BACK_MS = 10_000;
  */
 export async function adopt(node: Node): Promise<void> {
   const { hypervisor, config, checkpoints } = node.context;
+  const isAdopted = (machine: string) => node.jobs.byMachine(machine) !== undefined;
+  const staged = checkpoints ? await endStaging(hypervisor, config, isAdopted) : new Set();
   const notes = new Map((await readReleaseNotes(config.state_dir)).map((note) => [note.machine, note]));
   for (const { domain, facts } of await hypervisor.machines()) {
     // An earlier attempt came this far.
@@ -85,7 +88,11 @@ export async function adopt(node: Node): Promise<void> {
     savePeriodically(node, job);
     bridgeTimeLimit(node, job);
     if (checkpoints && came && facts.waking) void wakeUp(node, checkpoints, job, came);
-    else if ((await hypervisor.isPaused(domain)) || (await wasToldToMove(config.state_dir, job.machine)))
+    else if (
+      staged.has(job.machine) ||
+      (await hypervisor.isPaused(domain)) ||
+      (await wasToldToMove(config.state_dir, job.machine))
+    )
       void takeUp(node, job).catch((error: unknown) => job.log.error(messageOf(error)));
   }
   for (const note of notes.values())
@@ -151,7 +158,7 @@ async function adoptReleased(node: Node, checkpoints: Checkpoints, note: Release
 }
 
 /**
- * A machine that stands still, or was to move. In the middle of a save whose shims have said all: it is done over. Else it is suspended, or a save had just begun: the scheduler knows. It is asked when
+ * A machine that stands still, or may have been told to while its memory was staged, or was to move. In the middle of a save whose shims have said all: it is done over. Else it is suspended, or a save had just begun: the scheduler knows. It is asked when
  * the shims are back, since without them nobody could say how much of the job's output was delivered.
  */
 async function takeUp(node: Node, job: Job): Promise<void> {
@@ -217,7 +224,7 @@ async function sweepFiles(node: Node): Promise<void> {
   const gone = await sweepPlaces(config.run_dir, isAlive);
   // The next save of a machine that comes back under its name must not take an old one's word.
   await sweepIntents(config.state_dir, isAlive);
-  if (config.checkpoint.dir !== undefined) await sweepStaged(config.checkpoint.staging_dir, isAlive);
+  if (config.checkpoint.dir !== undefined) await sweepStaged(config, isAlive);
   const { checkpoints } = node.context;
   if (checkpoints)
     await checkpoints.store
@@ -241,13 +248,6 @@ async function hasCheckpoint({ context: { checkpoints } }: Node, machine: string
     for (const generation of (await checkpoints?.store.generations(key)) ?? [])
       if (generation.state === 'complete' && generation.manifest.machine === machine) return true;
   return false;
-}
-
-/** Memory images that a caddisd was about to copy into the store when it died. */
-async function sweepStaged(dir: string, isAlive: (machine: string) => boolean): Promise<void> {
-  for (const file of await readdir(dir).catch(() => [] as string[]))
-    if (/^caddis-[0-9a-f]{12}\.memory$/.test(file) && !isAlive(file.replace(/\.memory$/, '')))
-      await rm(join(dir, file), { force: true });
 }
 
 /** The directory is the site's: what is not ours stays. */

@@ -37,6 +37,11 @@ export const MACHINE_PREFIX = 'caddis-';
 /** Period of a vCPU's quota in microseconds: 100 ms, the kernel's default. */
 const QUOTA_PERIOD_US = 100_000;
 
+interface SaveOptions {
+  readonly timeoutMs: number;
+  readonly signal: AbortSignal;
+}
+
 /** What Caddis does with domains. Errors of libvirt come through; whoever starts a job turns them into NodeUnfit by `unfit`. */
 export class Hypervisor {
   readonly #libvirt: Libvirt<ReconnectingConnection>;
@@ -77,8 +82,8 @@ export class Hypervisor {
   }
 
   /** Stops all vCPUs; a machine that stands still already is no error. */
-  suspend(domain: Domain): Promise<void> {
-    return this.#libvirt.suspend(domain, { timeoutMs: 10_000 });
+  suspend(domain: Domain, timeoutMs = 10_000): Promise<void> {
+    return this.#libvirt.suspend(domain, { timeoutMs });
   }
 
   resume(domain: Domain): Promise<void> {
@@ -98,22 +103,52 @@ export class Hypervisor {
    * Writes the memory of a suspended machine to the file `to`, which libvirt makes. A snapshot and no save: the machine stays, standing still, until somebody has
    * looked at the file. Disks are the caller's.
    */
-  async saveMemory(
-    domain: Domain,
-    to: string,
-    options: { timeoutMs: number; signal: AbortSignal },
-  ): Promise<void> {
+  saveMemory(domain: Domain, to: string, options: SaveOptions): Promise<void> {
+    return this.#snapshot(domain, to, snapshotFlags.noMetadata, options);
+  }
+
+  /**
+   * The same of a machine that runs on meanwhile. It is stopped when little is left, and libvirt starts it again when all is in the file, whoever has suspended it before; so also after an abort.
+   */
+  saveRunning(domain: Domain, to: string, options: SaveOptions): Promise<void> {
+    return this.#snapshot(domain, to, snapshotFlags.noMetadata | snapshotFlags.live, options);
+  }
+
+  async #snapshot(domain: Domain, to: string, flags: number, options: SaveOptions): Promise<void> {
     options.signal.throwIfAborted();
     // libvirt would go on alone, and let nobody else at the machine meanwhile.
-    const abort = () => void this.#libvirt.abortJob(domain).catch(() => undefined);
+    const abort = () => void this.abortJob(domain).catch(() => undefined);
     options.signal.addEventListener('abort', abort, { once: true });
     const disks = ['vda', 'vdb'].map((disk) => `<disk name='${disk}' snapshot='no'/>`).join('');
     const xml = `<domainsnapshot><memory snapshot='external' file='${escapeXml(to)}'/><disks>${disks}</disks></domainsnapshot>`;
     try {
-      await this.#long.snapshotCreateXml(domain, xml, snapshotFlags.noMetadata, options);
+      await this.#long.snapshotCreateXml(domain, xml, flags, options);
     } finally {
       options.signal.removeEventListener('abort', abort);
     }
+  }
+
+  /** Ends a save of a machine's memory, or its move. */
+  abortJob(domain: Domain): Promise<void> {
+    return this.#libvirt.abortJob(domain);
+  }
+
+  /** A save of a running machine stops it when what is left takes a millisecond, the least that QEMU knows. It holds until it is set anew; a machine that stands still is not concerned. */
+  setLeastDowntime(domain: Domain): Promise<void> {
+    return this.#libvirt.setMigrateMaxDowntime(domain, 1);
+  }
+
+  /** How far a save of a running machine is (see LiveProgress); undefined when none is under way. */
+  async savingProgress(
+    domain: Domain,
+  ): Promise<{ remainingBytes: number; writtenBytes: number; pass: number } | undefined> {
+    const { type, params } = await this.#libvirt.jobStats(domain);
+    if (type !== 'bounded' && type !== 'unbounded') return undefined;
+    return {
+      remainingBytes: Number(params.memory_remaining ?? 0),
+      writtenBytes: Number(params.memory_processed ?? 0),
+      pass: Number(params.memory_iteration ?? 1),
+    };
   }
 
   /** Makes the machine of a memory image, standing still. */

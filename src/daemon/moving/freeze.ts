@@ -4,7 +4,7 @@ import type { JobRequest } from '../../model/job.ts';
 import type { Job } from '../job.ts';
 import type { Node } from '../node.ts';
 import { withdraw } from './release.ts';
-import { standStill } from './stand-still.ts';
+import { stopMachine } from './stand-still.ts';
 import { giveTimeBack } from './time-limit.ts';
 
 /** The scheduler is asked within this time; a cancelled job has its KillWait (30 s by default) for its own clean-up. */
@@ -16,7 +16,7 @@ const PUT_BACK_MS = 120_000;
 export async function freeze(node: Node, job: Job): Promise<void> {
   const begun = performance.now();
   job.resources.guest?.asleep();
-  await standStill(node, domainOf(job));
+  await stopMachine(node, job, domainOf(job));
   job.frozenSinceMs ??= begun;
   job.log.info('frozen', { ms: Math.round(performance.now() - begun) });
 }

@@ -1,0 +1,120 @@
+import { constants } from 'node:fs';
+import { copyFile, readdir, rm, statfs } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+import { execa } from 'execa';
+
+import { mapExtents, packedBytes } from '../../checkpoint/extents.ts';
+import type { Config } from '../../config/schema.ts';
+import { CaddisError } from '../../model/errors.ts';
+import { formatBytes } from '../../model/units.ts';
+import { memAvailableBytes } from '../../vm/capacity.ts';
+import type { Hypervisor } from '../../vm/hypervisor.ts';
+import { letIoHelpersGo } from '../../vm/io-helper.ts';
+import { qemuProcess, residentBytes } from '../../vm/qemu-process.ts';
+
+const COPY_TIMEOUT_MS = 10 * 60_000;
+/** What a copy on this node's own file systems moves at least: with it the pause is judged beforehand. */
+export const COPY_BYTES_PER_SECOND = 300e6;
+const ABORTED_MS = 10_000;
+const ABORTED_LOOK_MS = 20;
+/** statfs(2). */
+const TMPFS = 0x01021994;
+const IMAGE = /^(caddis-[0-9a-f]{12})\.memory$/;
+const SCRATCH = /^\.(caddis-[0-9a-f]{12})\.snapshot$/;
+
+/** Where the images of a job that goes on are, until they are in the store. */
+export interface Staged {
+  readonly memory: string;
+  /** Beside the disk itself: where the file system can, it is copied without copying a byte. */
+  readonly scratch: string;
+}
+
+/** Where images of this machine are staged. Throws CaddisError when no file system has room for its memory. */
+export async function placeFor(config: Config, machine: string): Promise<Staged> {
+  const scratch = join(config.scratch.dir, `.${machine}.snapshot`);
+  const qemu = await qemuProcess(machine);
+  // What it writes over meanwhile is written twice.
+  const bytes = qemu ? 1.5 * (await residentBytes(qemu.pid)) : 0;
+  const dirs = dirsOf(config);
+  for (const dir of dirs)
+    if ((await roomIn(dir, config)) >= bytes) return { memory: join(dir, `${machine}.memory`), scratch };
+  throw new CaddisError(`no room for ${formatBytes(bytes)} of memory in ${dirs.join(' or ')}`);
+}
+
+/** A tmpfs is memory of the host: no more of it is taken than machines may have, and what is taken is missing from what the next machine may have (admitMemory). */
+async function roomIn(dir: string, { vm }: Config): Promise<number> {
+  const { type, bavail, bsize } = await statfs(dir);
+  const free = bavail * bsize;
+  return type === TMPFS ? Math.min(free, (await memAvailableBytes()) - vm.reserve_memory) : free;
+}
+
+/** How long a copy of a scratch disk takes about. Where the file system shares blocks it takes no time whatever the size; tried on the disk itself. */
+export async function scratchCopyMs(scratch: string, to: string): Promise<number> {
+  if (await cloned(scratch, to)) return 0;
+  return (packedBytes(await mapExtents(scratch)) / COPY_BYTES_PER_SECOND) * 1000;
+}
+
+/** The machine must stand still. */
+export async function copyScratch(scratch: string, to: string): Promise<void> {
+  if (await cloned(scratch, to)) return;
+  await execa('cp', ['--sparse=always', '--', scratch, to], { timeout: COPY_TIMEOUT_MS, stdin: 'ignore' });
+}
+
+function cloned(from: string, to: string): Promise<boolean> {
+  return copyFile(from, to, constants.COPYFILE_FICLONE_FORCE).then(
+    () => true,
+    () => false,
+  );
+}
+
+export async function removeStaged(staged: Staged): Promise<void> {
+  for (const path of [staged.memory, staged.scratch]) await rm(path, { force: true });
+}
+
+/**
+ * Gives up what a caddisd that died was staging; resolves with the machines of which it was. It may have held up what writes an image, and until that is over libvirt lets nobody at the machine; then it has
+ * started it, whoever suspended it meanwhile.
+ */
+export async function endStaging(
+  hypervisor: Hypervisor,
+  config: Config,
+  isInUse: (machine: string) => boolean,
+): Promise<ReadonlySet<string>> {
+  const dirs = dirsOf(config);
+  const machineOf = (path: string) => {
+    const machine = dirs.includes(dirname(path)) ? IMAGE.exec(basename(path))?.[1] : undefined;
+    return machine === undefined || isInUse(machine) ? undefined : machine;
+  };
+  for (const path of await letIoHelpersGo((path) => machineOf(path) !== undefined)) {
+    const domain = await hypervisor.find(machineOf(path) as string).catch(() => undefined);
+    if (!domain) continue;
+    await hypervisor.abortJob(domain).catch(() => undefined);
+    const deadline = performance.now() + ABORTED_MS;
+    while ((await hypervisor.isBusy(domain).catch(() => false)) && performance.now() < deadline)
+      await sleep(ABORTED_LOOK_MS);
+  }
+  return sweepStaged(config, isInUse);
+}
+
+/** Removes images of machines of which none is being written; resolves with the machines. */
+export async function sweepStaged(
+  config: Config,
+  isInUse: (machine: string) => boolean,
+): Promise<ReadonlySet<string>> {
+  const gone = new Set<string>();
+  for (const dir of dirsOf(config))
+    for (const file of await readdir(dir).catch(() => [] as string[])) {
+      const machine = (IMAGE.exec(file) ?? SCRATCH.exec(file))?.[1];
+      if (machine === undefined || isInUse(machine)) continue;
+      gone.add(machine);
+      await rm(join(dir, file), { force: true });
+    }
+  return gone;
+}
+
+/** In the order in which they are tried. */
+function dirsOf({ checkpoint, scratch }: Config): string[] {
+  return [checkpoint.staging_dir, scratch.dir];
+}

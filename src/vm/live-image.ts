@@ -1,0 +1,135 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+
+import type { Domain } from '../libvirt/index.ts';
+import { CaddisError } from '../model/errors.ts';
+import type { Hypervisor } from './hypervisor.ts';
+import { findIoHelper, type IoHelper } from './io-helper.ts';
+
+/** libvirt begins to write within some tens of milliseconds. */
+const BEGIN_MS = 10_000;
+const LOOK_EVERY_MS = 5;
+
+/** How far a memory image is. Bytes as QEMU counts them: pages of zeros too, which are not written. */
+export interface LiveProgress {
+  /** Of this pass, as QEMU knew when it last looked for what was written meanwhile. */
+  readonly remainingBytes: number;
+  readonly writtenBytes: number;
+  /** Each goes over what was written since the one before began; the first is 1. */
+  readonly pass: number;
+}
+
+/**
+ * A memory image of a machine that runs on while it is written. QEMU stops the machine by itself as soon as what remains can be written in a millisecond, and libvirt starts it again when all is
+ * in the file; so that this does not happen before the job is ready for it, the process that writes the file is held up but for as long as `run` says.
+ */
+export class LiveImage {
+  readonly #hypervisor: Hypervisor;
+  readonly #domain: Domain;
+  readonly #helper: IoHelper;
+  readonly #written: Promise<void>;
+  #isOver = false;
+
+  private constructor(hypervisor: Hypervisor, domain: Domain, helper: IoHelper, written: Promise<void>) {
+    this.#hypervisor = hypervisor;
+    this.#domain = domain;
+    this.#helper = helper;
+    this.#written = written;
+  }
+
+  /** Begins one; it is held up when this resolves. Undefined: this libvirt writes it in a way that cannot be held up, or it was done at once: nothing is under way then. */
+  static async begin(
+    hypervisor: Hypervisor,
+    domain: Domain,
+    path: string,
+    options: { readonly timeoutMs: number; readonly signal: AbortSignal },
+  ): Promise<LiveImage | undefined> {
+    await hypervisor.setLeastDowntime(domain);
+    let isOver = false;
+    const written = hypervisor.saveRunning(domain, path, options).finally(() => {
+      isOver = true;
+    });
+    // Whoever waits for it hears of it.
+    written.catch(() => undefined);
+    const deadline = performance.now() + BEGIN_MS;
+    for (;;) {
+      const helper = await findIoHelper(path);
+      helper?.holdUp();
+      if (helper) {
+        const image = new LiveImage(hypervisor, domain, helper, written);
+        written
+          .catch(() => undefined)
+          .finally(() => {
+            image.#isOver = true;
+          });
+        return image;
+      }
+      if (isOver || performance.now() > deadline) {
+        await written;
+        return undefined;
+      }
+      await sleep(LOOK_EVERY_MS);
+    }
+  }
+
+  /** It is written, or failed: nothing of it holds the machine any more. */
+  get isOver(): boolean {
+    return this.#isOver;
+  }
+
+  /** Has it written for so long, or somewhat longer: how long is what it resolves with. */
+  async run(milliseconds: number): Promise<number> {
+    const begun = performance.now();
+    this.#helper.letGo();
+    await sleep(milliseconds);
+    this.#helper.holdUp();
+    return performance.now() - begun;
+  }
+
+  /** How far it is. Undefined: the machine was stopped for the rest already. */
+  async progress(): Promise<LiveProgress | undefined> {
+    const [progress, isPaused] = await Promise.all([
+      this.#hypervisor.savingProgress(this.#domain),
+      this.#hypervisor.isPaused(this.#domain),
+    ]);
+    return this.#isOver || isPaused ? undefined : progress;
+  }
+
+  /** Has it written to its end. The machine runs when this resolves, whoever has suspended it before. */
+  async finish(): Promise<void> {
+    this.#helper.letGo();
+    await this.#written;
+  }
+
+  /** Gives it up. The machine runs when this resolves, or is gone. Never rejects. */
+  async abandon(): Promise<void> {
+    this.#helper.letGo();
+    await this.#hypervisor.abortJob(this.#domain).catch(() => undefined);
+    await this.#written.catch(() => undefined);
+  }
+
+  /** Waits for `work`, for which the guest must run. Rejects when the image had the machine stopped first. */
+  async whileRunning<T>(work: Promise<T>): Promise<T> {
+    let isDone = false;
+    const result = work.finally(() => {
+      isDone = true;
+    });
+    result.catch(() => undefined);
+    while (!isDone) {
+      await Promise.race([result.catch(() => undefined), sleep(10 * LOOK_EVERY_MS)]);
+      if (!isDone && !(await this.progress())) throw new MissedInstant();
+    }
+    return result;
+  }
+}
+
+/** The image was complete before the job was ready for it. */
+export class MissedInstant extends CaddisError {
+  override name = 'MissedInstant';
+  constructor() {
+    super('its memory was written before its processes stood still');
+  }
+}
+
+export function isMissedInstant(error: unknown): error is MissedInstant {
+  return error instanceof MissedInstant;
+}
