@@ -10,7 +10,8 @@ task=$SGE_TASK_ID
 [ "$task" = undefined ] && task=1
 job=$CADDIS_RUN/jobs/gridengine-$JOB_ID.$task
 if [ -L "$job" ]; then
-	"$CADDIS_HOOK" "$1" gridengine
+	# Nobody says it again, and the job counts as suspended or moved from now on: a caddisd that is being started again is waited for, as steps do.
+	"$CADDIS_HOOK" --connect-timeout 120 "$1" gridengine
 	status=$?
 	# 3: caddisd says that this job cannot be moved with its state. A job that stayed would count as suspended, and run on.
 	[ "$1" = migrate ] && [ "$status" = 3 ] || exit "$status"

@@ -120,6 +120,12 @@ export class CheckpointStore {
     await this.io.syncDirectory(directory);
   }
 
+  /** The machine made of it was gone before it ran. */
+  async unmarkResumed({ directory }: Generation): Promise<void> {
+    await this.io.unlink(join(directory, RESUMED)).catch(unless('ENOENT'));
+    await this.io.syncDirectory(directory);
+  }
+
   async wasResumed({ directory }: Generation): Promise<boolean> {
     return (await this.io.stat(join(directory, RESUMED)).catch(unless('ENOENT'))) !== undefined;
   }

@@ -39,7 +39,7 @@ const SHIMS_BACK_MS = 10_000;
 export async function adopt(node: Node): Promise<void> {
   const { hypervisor, config, checkpoints } = node.context;
   const isAdopted = (machine: string) => node.jobs.byMachine(machine) !== undefined;
-  const staged = checkpoints ? await endStaging(hypervisor, config, isAdopted) : new Set();
+  const staged = checkpoints ? await endStaging(hypervisor, config, isAdopted) : new Set<string>();
   const notes = new Map((await readReleaseNotes(config.state_dir)).map((note) => [note.machine, note]));
   for (const { domain, facts } of await hypervisor.machines()) {
     // An earlier attempt came this far.
@@ -82,21 +82,23 @@ export async function adopt(node: Node): Promise<void> {
     await createPlaces(job.places, node.context.qemuOwner);
     const qemu = await qemuProcess(job.machine);
     if (qemu) await recordQemu(job.places, qemu.pid, qemu.startTicks);
+    // Asked before the job is entered: an attempt that fails here is made again as a whole.
+    const toTakeUp =
+      staged.has(job.machine) ||
+      (await hypervisor.isPaused(domain)) ||
+      (await wasToldToMove(config.state_dir, job.machine));
     node.jobs.add(job);
     await job.dispatch({ type: 'machine-ready' });
     job.log.info('machine adopted');
     savePeriodically(node, job);
     bridgeTimeLimit(node, job);
     if (checkpoints && came && facts.waking) void wakeUp(node, checkpoints, job, came);
-    else if (
-      staged.has(job.machine) ||
-      (await hypervisor.isPaused(domain)) ||
-      (await wasToldToMove(config.state_dir, job.machine))
-    )
-      void takeUp(node, job).catch((error: unknown) => job.log.error(messageOf(error)));
+    else if (toTakeUp) void takeUp(node, job).catch((error: unknown) => job.log.error(messageOf(error)));
   }
   for (const note of notes.values())
     if (checkpoints && !node.jobs.byMachine(note.machine)) await adoptReleased(node, checkpoints, note);
+  // Not before: an attempt that fails is made again, and must find them.
+  await sweepStaged(config, (machine) => !staged.has(machine));
   await sweep(node);
 }
 

@@ -3,6 +3,7 @@ import { access } from 'node:fs/promises';
 import {
   type Domain,
   destroyFlags,
+  isConnectionLost,
   isLibvirtError,
   isNoDomain,
   isNoDomainMetadata,
@@ -41,6 +42,9 @@ interface SaveOptions {
   readonly timeoutMs: number;
   readonly signal: AbortSignal;
 }
+
+/** A libvirtd that died is back by then: the service manager waits a moment, and it looks at all its machines first. */
+const BACK_WITHIN_MS = 30_000;
 
 /** What Caddis does with domains. Errors of libvirt come through; whoever starts a job turns them into NodeUnfit by `unfit`. */
 export class Hypervisor {
@@ -86,12 +90,28 @@ export class Hypervisor {
     return this.#libvirt.suspend(domain, { timeoutMs });
   }
 
+  /** One that runs already is no error. */
   resume(domain: Domain): Promise<void> {
-    return this.#libvirt.resume(domain, { timeoutMs: 10_000 });
+    return this.#surely(() => this.#libvirt.resume(domain, { timeoutMs: 10_000 }));
   }
 
   async isPaused(domain: Domain): Promise<boolean> {
-    return (await this.#libvirt.state(domain)).state === 'paused';
+    return (await this.#surely(() => this.#libvirt.state(domain))).state === 'paused';
+  }
+
+  /** What may be said twice is said to the next libvirtd when one dies over it: its machines outlive it. */
+  async #surely<T>(say: () => Promise<T>): Promise<T> {
+    const until = Date.now() + BACK_WITHIN_MS;
+    for (;;)
+      try {
+        return await say();
+      } catch (error) {
+        const leftMs = until - Date.now();
+        if (!isConnectionLost(error) || leftMs <= 0) throw error;
+        await this.#libvirt.rpc.ready({ timeoutMs: leftMs }).catch(() => {
+          throw error;
+        });
+      }
   }
 
   /** The XML from which a saved machine may be restored, with nothing but paths changed (facts: "Checkpoint and restore"). */
@@ -260,13 +280,9 @@ export class Hypervisor {
   }
 
   async setFacts(domain: Domain, facts: MachineFacts): Promise<void> {
-    await this.#libvirt.setMetadata(
-      domain,
-      metadataType.element,
-      bareMetadataXml(facts),
-      'caddis',
-      METADATA_URI,
-      modify.live,
+    const xml = bareMetadataXml(facts);
+    await this.#surely(() =>
+      this.#libvirt.setMetadata(domain, metadataType.element, xml, 'caddis', METADATA_URI, modify.live),
     );
   }
 
@@ -316,6 +332,11 @@ export class Hypervisor {
 /** QEMU has written this machine's memory already, and the machine did not run since: it neither does so again nor lets it go elsewhere. QEMU's own words (7.2, migrate_prepare). */
 export function isSavedBefore(error: unknown): boolean {
   return isLibvirtError(error) && /paused due to previous migration/.test(error.message);
+}
+
+/** There is no such machine any more, or it does not run: what was to be done to it was not done. */
+export function isMachineGone(error: unknown): boolean {
+  return isNoDomain(error) || (isLibvirtError(error) && /domain is not running/.test(error.message));
 }
 
 /** cgroup v2 counts weights from 1 to 10,000 and calls 100 ordinary, v1 shares from 2 on with 1024; libvirt 9 hands the number through. */

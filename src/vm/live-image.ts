@@ -60,6 +60,8 @@ export class LiveImage {
           .catch(() => undefined)
           .finally(() => {
             image.#isOver = true;
+            // A libvirtd that died has left it behind, and QEMU waits for it.
+            helper.letGo();
           });
         return image;
       }

@@ -75,6 +75,8 @@ NFSV4 {
   Only_Numeric_Owners = true;
   Minor_Versions = 1, 2;
 }
+# Hosts write beside it: a listing that it has cached can name a file that they removed, and the whole directory was stale for the client then.
+MDCACHE { Dir_Chunk = 0; }
 EXPORT_DEFAULTS {
   SecType = sys;
   Access_Type = RW;

@@ -158,29 +158,37 @@ async function noteQemu(job: Job): Promise<void> {
   if (qemu) await recordQemu(job.places, qemu.pid, qemu.startTicks);
 }
 
+interface Waking {
+  readonly dropCaches: boolean;
+  readonly signal: AbortSignal;
+  /** Around the moment when it begins to run. */
+  readonly run: (run: () => Promise<void>) => Promise<void>;
+}
+
 /** Lets a restored machine run, and gives it the time and what has changed of its request since. */
 export async function wakeMachine(
   context: NodeContext,
   job: Job,
   came: SavedSessions,
-  { dropCaches, signal }: { readonly dropCaches: boolean; readonly signal: AbortSignal },
+  waking: Waking,
 ): Promise<void> {
   const guest = context.connectGuest(job);
   job.resources.guest = guest;
   guest.resume(fromSaved(came));
-  await letRun(context, job, { dropCaches, signal });
+  await letRun(context, job, waking);
 }
 
 /** The same when its guest's sessions are known already. One that runs is not harmed by it. */
 export async function letRun(
   context: NodeContext,
   job: Job,
-  { dropCaches, signal }: { readonly dropCaches: boolean; readonly signal: AbortSignal },
+  { dropCaches, signal, run }: Waking,
 ): Promise<void> {
+  const { hypervisor } = context;
   const { domain, guest } = job.resources;
   if (!domain || !guest) throw new NodeUnfit('the restored machine is gone', { wholeNode: false });
   const lap = stopwatch(job.startMs);
-  if (await context.hypervisor.isPaused(domain)) await context.hypervisor.resume(domain);
+  if (await hypervisor.isPaused(domain)) await run(() => hypervisor.resume(domain));
   guest.awake();
   await guest.up(WAKE_TIMEOUT_MS, signal).catch((error: unknown) => {
     throw new NodeUnfit(`the restored guest's agent does not answer: ${messageOf(error)}`, {

@@ -6,6 +6,7 @@ import type { Manifest } from '../../checkpoint/manifest-schema.ts';
 import { CaddisError, messageOf, NodeUnfit } from '../../model/errors.ts';
 import type { JobRequest } from '../../model/job.ts';
 import { formatBytes } from '../../model/units.ts';
+import { isMachineGone } from '../../vm/hypervisor.ts';
 import type { Job, JobResources } from '../job.ts';
 import { countAsRaised } from '../pressure/grown-size.ts';
 import type { NodeContext } from '../start-machine.ts';
@@ -126,9 +127,28 @@ export async function goOn(
   job.cameWith = manifest.sessions;
   job.facts.restoredFrom = generation.number;
   await noteWaking(context, job, rolledBack);
-  await checkpoints.store.markResumed(generation);
   await patience;
-  await wakeMachine(context, job, manifest, { dropCaches: rolledBack, signal });
+  await wakeMachine(context, job, manifest, {
+    dropCaches: rolledBack,
+    signal,
+    run: usingUp(checkpoints, generation),
+  });
+}
+
+/** Around the moment when a machine begins to run: from then on its checkpoint does not count any more, unless the machine was gone by then. */
+function usingUp(
+  { store }: Checkpoints,
+  generation: Generation,
+): (run: () => Promise<void>) => Promise<void> {
+  return async (run) => {
+    await store.markResumed(generation);
+    try {
+      await run();
+    } catch (error) {
+      if (isMachineGone(error)) await store.unmarkResumed(generation);
+      throw error;
+    }
+  };
 }
 
 /**
@@ -153,9 +173,8 @@ export async function finishWaking(
   if (!waking || !domain) return;
   const signal = AbortSignal.timeout(FINISH_TIMEOUT_MS);
   job.resources.guest?.asleep();
-  await checkpoints.store.markResumed(came);
   if (waking.dropCaches) await sleep(context.config.storage.lease * 1000, undefined, { signal });
-  await letRun(context, job, { dropCaches: waking.dropCaches, signal });
+  await letRun(context, job, { dropCaches: waking.dropCaches, signal, run: usingUp(checkpoints, came) });
   delete job.facts.waking;
   await context.hypervisor.setFacts(domain, job.facts);
   job.log.info(`goes on from checkpoint ${came.number}, as caddisd was about to have it when it stopped`);

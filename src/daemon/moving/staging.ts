@@ -95,23 +95,27 @@ export async function endStaging(
     while ((await hypervisor.isBusy(domain).catch(() => false)) && performance.now() < deadline)
       await sleep(ABORTED_LOOK_MS);
   }
-  return sweepStaged(config, isInUse);
+  const staged = await stagedFiles(config);
+  return new Set(staged.flatMap(({ machine }) => (isInUse(machine) ? [] : machine)));
 }
 
-/** Removes images of machines of which none is being written; resolves with the machines. */
-export async function sweepStaged(
-  config: Config,
-  isInUse: (machine: string) => boolean,
-): Promise<ReadonlySet<string>> {
-  const gone = new Set<string>();
-  for (const dir of dirsOf(config))
-    for (const file of await readdir(dir).catch(() => [] as string[])) {
-      const machine = (IMAGE.exec(file) ?? SCRATCH.exec(file))?.[1];
-      if (machine === undefined || isInUse(machine)) continue;
-      gone.add(machine);
-      await rm(join(dir, file), { force: true });
-    }
-  return gone;
+/** Removes images of machines of which none is being written. */
+export async function sweepStaged(config: Config, isInUse: (machine: string) => boolean): Promise<void> {
+  for (const { machine, path } of await stagedFiles(config))
+    if (!isInUse(machine)) await rm(path, { force: true });
+}
+
+async function stagedFiles(config: Config): Promise<{ machine: string; path: string }[]> {
+  const found = await Promise.all(
+    dirsOf(config).map(async (dir) => {
+      const files = await readdir(dir).catch(() => [] as string[]);
+      return files.flatMap((file) => {
+        const machine = (IMAGE.exec(file) ?? SCRATCH.exec(file))?.[1];
+        return machine === undefined ? [] : [{ machine, path: join(dir, file) }];
+      });
+    }),
+  );
+  return found.flat();
 }
 
 /** In the order in which they are tried. */

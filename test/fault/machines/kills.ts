@@ -1,6 +1,7 @@
 import type { Arena } from './arena.ts';
 import { type Point, pointsOf } from './points.ts';
 import { isWanted, type Variant } from './variant.ts';
+import type { WatchedHost } from './watched-host.ts';
 
 /** A point that is not reached in so many moves is not there any more (it was one of a disturbed save, or of a larger image). */
 const MOST_TRIES = 2;
@@ -44,11 +45,15 @@ export async function meetAll(
   const begun = new Map<string, number>();
   while (queue.length > 0 && Date.now() < until) {
     const under: typeof queue = [];
+    // Of caddisd's two threads for the store one must be left, by which it says that it lives.
+    const held = new Set<WatchedHost>();
     await arena.fill(PER_SYSTEM);
     const missed = new Set(
-      await arena.move((_system, side) => {
-        const taken = leastTried(queue, side, begun);
+      await arena.move((side, struck) => {
+        const free = queue.filter(({ variant }) => variant.act !== 'hold' || !held.has(struck[variant.side]));
+        const taken = leastTried(free, side, begun);
         if (!taken) return undefined;
+        if (taken.variant.act === 'hold') held.add(struck[taken.variant.side]);
         queue.splice(queue.indexOf(taken), 1);
         begun.set(taken.variant.kind, (begun.get(taken.variant.kind) ?? 0) + 1);
         under.push(taken);

@@ -29,8 +29,8 @@ export function outageVariants(lab: Lab): Variant[] {
         ...{ side, point, nth: 1, delayMs: 0, act: 'hold' as const },
         keeps: ms === AWAY_MS[0],
         besides: async ({ host }) => {
-          await cut(lab, host.name, host.address);
-          return { over: after(ms, () => heal(lab, host.name)) };
+          const healed = await cut(lab, host.address);
+          return { over: after(ms, healed) };
         },
       }),
     );
@@ -53,8 +53,11 @@ export function raceVariants(): Variant[] {
   }));
 }
 
-async function cut({ head }: Lab, node: string, address: string): Promise<void> {
-  const table = `caddis_fault_${node}`;
+let cuts = 0;
+
+/** Several jobs' variants may cut one host off at once, each with a table of its own. What comes back heals this cut. */
+async function cut({ head }: Lab, address: string): Promise<() => Promise<void>> {
+  const table = `caddis_fault_${++cuts}`;
   await on(head, ['/usr/sbin/nft', '-f', '-'], {
     input: `table inet ${table} {
   chain input {
@@ -64,10 +67,9 @@ async function cut({ head }: Lab, node: string, address: string): Promise<void> 
 }
 `,
   });
-}
-
-async function heal({ head }: Lab, node: string): Promise<void> {
-  await on(head, ['/usr/sbin/nft', 'delete', 'table', 'inet', `caddis_fault_${node}`]);
+  return async () => {
+    await on(head, ['/usr/sbin/nft', 'delete', 'table', 'inet', table]);
+  };
 }
 
 async function after(ms: number, work: () => Promise<void>): Promise<void> {

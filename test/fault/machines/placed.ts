@@ -12,8 +12,11 @@ export interface Placed {
   readonly variant: Variant | undefined;
 }
 
-/** Gives the next variant for a job of this system, of this side if there is one. */
-export type NextVariant = (system: BatchSystem, side: Variant['side']) => Variant | undefined;
+/** The host on which a variant of each side would strike. */
+export type Struck = Readonly<Record<Variant['side'], WatchedHost>>;
+
+/** Gives the next variant for a job, of this side if there is one. */
+export type NextVariant = (side: Variant['side'], struck: Struck) => Variant | undefined;
 
 /** Where each job is and goes to. Grid Engine's go one way at a time, since its queue instances say where. */
 export function place(
@@ -33,7 +36,7 @@ export function place(
     const isFirst = !ways.has(job.system);
     ways.set(job.system, way);
     const to = from === one ? two : one;
-    placed.push({ job, from, to, variant: next(job.system, isFirst ? 'save' : 'restore') });
+    placed.push({ job, from, to, variant: next(isFirst ? 'save' : 'restore', { save: from, restore: to }) });
   }
   return placed;
 }

@@ -15,21 +15,25 @@ export interface ParityCase {
 
 const plain = (body: string) => `#!/bin/bash\n${body}\n`;
 
-/** Two runs of one script differ in id, directory and the node they came to lie on, which daemons name in paths and messages. */
+/**
+ * Two runs of one script differ in id, directory and the node they came to lie on, which daemons name in paths and messages. An id is looked for in these only: any number that a script
+ * prints is some job's id.
+ */
 export function withoutIds(text: string, result: BatchResult): string {
   return text
     .replaceAll(result.directory, '<dir>')
     .replace(/slurmstepd-n\d/g, 'slurmstepd-<node>')
     .replace(/\/execd\/n\d\//g, '/execd/<node>/')
-    .replace(new RegExp(`/job0*${result.id}/`, 'g'), '/job<id>/')
-    .replace(new RegExp(`\\b${result.id}\\b`, 'g'), '<id>');
+    .replace(new RegExp(`(/job0*|/job_scripts/|\\bjob )${result.id}\\b`, 'gi'), '$1<id>')
+    .replace(/\/job0+</g, '/job<');
 }
 
 export const CASES: readonly ParityCase[] = [
   {
     name: 'a script with arguments',
     job: {
-      script: plain(`printf '[%s]\\n' "$0" "$@" | sed 's#.*/##'`),
+      // Grid Engine calls a script by its job's id.
+      script: plain(`printf '[%s]\\n' "$0" "$@" | sed -E 's#^.*/(slurm_script|[0-9]+)]$#[script]#'`),
       args: ['a b', '', '*', '$HOME', "it's"],
     },
   },
@@ -79,7 +83,7 @@ export const CASES: readonly ParityCase[] = [
     job: (system) =>
       system === 'slurm'
         ? { script: plain('echo $BASH_VERSION') }
-        : { script: 'echo hello from $0 | sed "s#/.*/##"\n' },
+        : { script: 'echo hello from $0 | sed -E "s#/.*/[0-9]+#script#"\n' },
   },
   {
     name: 'a python script',

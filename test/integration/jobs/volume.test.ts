@@ -27,7 +27,9 @@ describe('output', () => {
     node = lab.nodes[1] as LabHost;
   });
 
-  it('1 GB comes through, with flat memory in guest, daemon and shim', { timeout: FLOOD_MS }, async () => {
+  it.concurrent('1 GB comes through, with flat memory in guest, daemon and shim', {
+    timeout: FLOOD_MS,
+  }, async () => {
     const job = await startJob(
       lab,
       'slurm',
@@ -61,7 +63,7 @@ describe('output', () => {
     expect(most.agent).toBeLessThan(2 * MiB);
   });
 
-  it('a job that says nothing for a minute is left alone', { timeout: 240_000 }, async () => {
+  it.concurrent('a job that says nothing for a minute is left alone', { timeout: 240_000 }, async () => {
     const jobs = await Promise.all(
       SYSTEMS.map((system) =>
         startJob(
