@@ -167,7 +167,7 @@ export class Hypervisor {
     return {
       remainingBytes: Number(params.memory_remaining ?? 0),
       writtenBytes: Number(params.memory_processed ?? 0),
-      pass: Number(params.memory_iteration ?? 1),
+      pass: Number(params.memory_iteration ?? 0),
     };
   }
 

@@ -14,7 +14,7 @@ export interface LiveProgress {
   /** Of this pass, as QEMU knew when it last looked for what was written meanwhile. */
   readonly remainingBytes: number;
   readonly writtenBytes: number;
-  /** Each goes over what was written since the one before began; the first is 1. */
+  /** Each goes over what was written since the one before began; the first is 1, and 0 is none yet. */
   readonly pass: number;
 }
 
@@ -33,7 +33,13 @@ export class LiveImage {
     this.#hypervisor = hypervisor;
     this.#domain = domain;
     this.#helper = helper;
-    this.#written = written;
+    this.#written = written.finally(() => {
+      this.#isOver = true;
+      // A libvirtd that died has left it behind, and QEMU waits for it.
+      helper.letGo();
+    });
+    // Whoever waits for it hears of it.
+    this.#written.catch(() => undefined);
   }
 
   /** Begins one; it is held up when this resolves. Undefined: this libvirt writes it in a way that cannot be held up, or it was done at once: nothing is under way then. */
@@ -48,23 +54,12 @@ export class LiveImage {
     const written = hypervisor.saveRunning(domain, path, options).finally(() => {
       isOver = true;
     });
-    // Whoever waits for it hears of it.
     written.catch(() => undefined);
     const deadline = performance.now() + BEGIN_MS;
     for (;;) {
       const helper = await findIoHelper(path);
       helper?.holdUp();
-      if (helper) {
-        const image = new LiveImage(hypervisor, domain, helper, written);
-        written
-          .catch(() => undefined)
-          .finally(() => {
-            image.#isOver = true;
-            // A libvirtd that died has left it behind, and QEMU waits for it.
-            helper.letGo();
-          });
-        return image;
-      }
+      if (helper) return new LiveImage(hypervisor, domain, helper, written);
       if (isOver || performance.now() > deadline) {
         await written;
         return undefined;
@@ -83,7 +78,7 @@ export class LiveImage {
     const begun = performance.now();
     this.#helper.letGo();
     await sleep(milliseconds);
-    this.#helper.holdUp();
+    if (!this.#isOver) this.#helper.holdUp();
     return performance.now() - begun;
   }
 

@@ -13,12 +13,16 @@ import type { Running } from './stage.ts';
 import { copyScratch, type Staged, scratchCopyMs } from './staging.ts';
 
 /** What is to be left of the memory when the job is stopped. */
-const LEFT_MS = 12;
+const LEFT_MS = 6;
 /** While an image is written libvirt changes nothing of its machine, and whoever wants a change waits for 30 s (its own bound) before it fails. */
 const MOST_MS = 20_000;
 /** So often its memory is written at most. */
 const MOST_TIMES = 3;
 const SUSPEND_MS = 2_000;
+/** What may be written while the disk is copied, of what is expected to be left; when libvirt is done first, the machine runs and the copy is of no instant. */
+const SHARE_OF_REST = 0.5;
+/** QEMU has not begun its first pass yet. */
+const SET_UP_MS = 2;
 
 /**
  * Stages memory and scratch disk of a job that runs on until most of the memory is written. Then its processes stop, with nothing unwritten, the machine is suspended, the disk is copied, the rest of the
@@ -61,7 +65,7 @@ export async function stageLive(
     const lap = stopwatch(pauseMs);
     await image.whileRunning(guest.pause('settle', { timeoutMs: PAUSE_TIMEOUT_MS }));
     lap('settle');
-    const sessions = await atThatInstant(node, { job, domain, guest, image }, staged, lap);
+    const sessions = await atThatInstant(node, { job, domain, guest, image, leftMs }, staged, lap);
     copy.ended((await stat(staged.memory)).size);
     job.dirtyBytesPerSecond = copy.dirtyBytesPerSecond;
     return sessions;
@@ -75,7 +79,7 @@ export async function stageLive(
 /** The job's processes stand still, and the image cannot be completed before it is let go. */
 async function atThatInstant(
   { context: { hypervisor } }: Node,
-  { job, domain, guest, image }: Running & { readonly image: LiveImage },
+  { job, domain, guest, image, leftMs }: Running & { readonly image: LiveImage; readonly leftMs: number },
   staged: Staged,
   lap: (part: string) => void,
 ): Promise<SavedSessions> {
@@ -91,7 +95,10 @@ async function atThatInstant(
     await hypervisor.suspend(domain, SUSPEND_MS);
     lap('suspend');
     const { scratch } = job.resources;
-    if (scratch !== undefined) await copyScratch(scratch, staged.scratch);
+    // Part of the rest goes meanwhile.
+    if (scratch !== undefined)
+      await Promise.all([copyScratch(scratch, staged.scratch), image.run(leftMs * SHARE_OF_REST)]);
+    if (image.isOver) throw new MissedInstant();
     lap('scratch');
     await image.finish();
     lap('rest_of_memory');
@@ -113,6 +120,10 @@ async function writeMost(
   for (;;) {
     const progress = await image.progress();
     if (!progress) throw new MissedInstant();
+    if (progress.pass === 0) {
+      await image.run(SET_UP_MS);
+      continue;
+    }
     const step = copy.next({ ...progress, atMs: performance.now(), ranMs });
     if (step.do === 'stop') {
       if (step.why !== undefined) job.log.info(`a longer pause than it could be: ${step.why}`);
