@@ -68,7 +68,7 @@ export class LiveImage {
     }
   }
 
-  /** It is written, or failed: nothing of it holds the machine any more. */
+  /** It is written, failed, or was given up: nothing of it will hold the machine. */
   get isOver(): boolean {
     return this.#isOver;
   }
@@ -99,6 +99,7 @@ export class LiveImage {
 
   /** Gives it up. The machine runs when this resolves, or is gone. Never rejects. */
   async abandon(): Promise<void> {
+    this.#isOver = true;
     this.#helper.letGo();
     await this.#hypervisor.abortJob(this.#domain).catch(() => undefined);
     await this.#written.catch(() => undefined);

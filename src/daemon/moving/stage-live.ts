@@ -1,16 +1,18 @@
 import { stat } from 'node:fs/promises';
 
 import { PreCopy } from '../../jobs/pre-copy.ts';
+import type { Hypervisor } from '../../vm/hypervisor.ts';
 import { LiveImage, MissedInstant } from '../../vm/live-image.ts';
 import { qemuProcess, residentBytes } from '../../vm/qemu-process.ts';
 import type { Job } from '../job.ts';
 import type { Node } from '../node.ts';
 import { stopwatch } from '../start-machine.ts';
-import { demandAwake, PAUSE_TIMEOUT_MS, STAGE_TIMEOUT_MS, standing } from './at-rest.ts';
+import { demandAwake, isAwake, PAUSE_TIMEOUT_MS, STAGE_TIMEOUT_MS, standing } from './at-rest.ts';
 import type { SavedSessions } from './moved-sessions.ts';
+import { prepareScratchCopy, type ScratchCopy } from './scratch-copy.ts';
 import { demandShortPause } from './short-pause.ts';
 import type { Running } from './stage.ts';
-import { copyScratch, type Staged, scratchCopyMs } from './staging.ts';
+import type { Staged } from './staging.ts';
 
 /** What is to be left of the memory when the job is stopped. */
 const LEFT_MS = 6;
@@ -19,8 +21,6 @@ const MOST_MS = 20_000;
 /** So often its memory is written at most. */
 const MOST_TIMES = 3;
 const SUSPEND_MS = 2_000;
-/** What may be written while the disk is copied, of what is expected to be left; when libvirt is done first, the machine runs and the copy is of no instant. */
-const SHARE_OF_REST = 0.5;
 /** QEMU has not begun its first pass yet. */
 const SET_UP_MS = 2;
 
@@ -39,65 +39,74 @@ export async function stageLive(
   const { scratch } = job.resources;
   // What is unwritten on the disk by now need not be written while the job stands still.
   await guest.pause('flush', { timeoutMs: STAGE_TIMEOUT_MS });
-  const scratchMs = scratch === undefined ? 0 : await scratchCopyMs(scratch, staged.scratch);
-  // A suspension from here on knows of it, and gives it up (stopMachine).
+  const disk = scratch === undefined ? undefined : await prepareScratchCopy(scratch, staged.scratch);
+  let image: LiveImage | undefined;
+  try {
+    image = await begin(node, { job, domain, guest }, staged);
+    if (!image) return undefined;
+    const { copy, leftMs } = await writeMost(job, image, attempt);
+    demandShortPause(node, leftMs + (disk?.expectedMs ?? 0));
+    const lap = stopwatch(pauseMs);
+    await image.whileRunning(guest.pause('settle', { timeoutMs: PAUSE_TIMEOUT_MS }));
+    lap('settle');
+    const sessions = await atThatInstant(hypervisor, { job, domain, guest, image, disk }, lap);
+    copy.ended((await stat(staged.memory)).size);
+    job.dirtyBytesPerSecond = copy.dirtyBytesPerSecond;
+    return sessions;
+  } catch (error) {
+    await image?.abandon();
+    // A libvirtd that died may have left it as it was.
+    if (isAwake(job)) await hypervisor.resume(domain).catch(() => undefined);
+    throw error;
+  } finally {
+    job.live = undefined;
+    disk?.cancel();
+  }
+}
+
+/** From here on a suspension knows of the image, and gives it up (stopMachine). */
+function begin(
+  { context: { hypervisor } }: Node,
+  { job, domain }: Running,
+  staged: Staged,
+): Promise<LiveImage | undefined> {
   demandAwake(job);
   const beginning = LiveImage.begin(hypervisor, domain, staged.memory, {
     timeoutMs: STAGE_TIMEOUT_MS,
     signal: AbortSignal.timeout(STAGE_TIMEOUT_MS),
   });
-  let isAbandoned = false;
   job.live = {
     // Until libvirt writes, it lets nobody at the machine.
     begun: beginning.then(ignore, ignore),
-    abandon: async () => {
-      isAbandoned = true;
-      await (await beginning.catch(ignore))?.abandon();
-    },
+    abandon: async () => (await beginning.catch(ignore))?.abandon(),
   };
-  let image: LiveImage | undefined;
-  try {
-    image = await beginning;
-    if (!image) return undefined;
-    const { copy, leftMs } = await writeMost(job, image, attempt);
-    demandShortPause(node, leftMs + scratchMs);
-    if (isAbandoned) throw new MissedInstant();
-    const lap = stopwatch(pauseMs);
-    await image.whileRunning(guest.pause('settle', { timeoutMs: PAUSE_TIMEOUT_MS }));
-    lap('settle');
-    const sessions = await atThatInstant(node, { job, domain, guest, image, leftMs }, staged, lap);
-    copy.ended((await stat(staged.memory)).size);
-    job.dirtyBytesPerSecond = copy.dirtyBytesPerSecond;
-    return sessions;
-  } finally {
-    // Of one that is complete nothing is left to give up.
-    if (image && !image.isOver) await image.abandon();
-    job.live = undefined;
-  }
+  return beginning;
+}
+
+interface AtRest extends Running {
+  readonly image: LiveImage;
+  readonly disk: ScratchCopy | undefined;
 }
 
 /** The job's processes stand still, and the image cannot be completed before it is let go. */
 async function atThatInstant(
-  { context: { hypervisor } }: Node,
-  { job, domain, guest, image, leftMs }: Running & { readonly image: LiveImage; readonly leftMs: number },
-  staged: Staged,
+  hypervisor: Hypervisor,
+  { job, domain, guest, image, disk }: AtRest,
   lap: (part: string) => void,
 ): Promise<SavedSessions> {
   // What a relayed command has said must have reached the guest; what steps have said may be under way, as when a machine is frozen.
   const relayed = guest.relays > 0 ? await standing(job, guest) : undefined;
   lap('relays');
-  const sessions = relayed ?? standing(job, guest);
-  await Promise.all([sessions, writeRest()]);
+  const [sessions] = await Promise.all([relayed ?? standing(job, guest), writeRest()]);
   lap('rest_of_output');
   return sessions;
 
   async function writeRest(): Promise<void> {
+    // Nobody would let a machine go on that is suspended after the end of its image.
+    if (image.isOver) throw new MissedInstant();
     await hypervisor.suspend(domain, SUSPEND_MS);
     lap('suspend');
-    const { scratch } = job.resources;
-    // Part of the rest goes meanwhile.
-    if (scratch !== undefined)
-      await Promise.all([copyScratch(scratch, staged.scratch), image.run(leftMs * SHARE_OF_REST)]);
+    await disk?.make();
     if (image.isOver) throw new MissedInstant();
     lap('scratch');
     await image.finish();

@@ -3,9 +3,10 @@ import type { Node } from '../node.ts';
 import { stopwatch } from '../start-machine.ts';
 import { demandAwake, isAwake, PAUSE_TIMEOUT_MS, STAGE_TIMEOUT_MS, standing } from './at-rest.ts';
 import type { SavedSessions } from './moved-sessions.ts';
+import { COPY_BYTES_PER_MS, prepareScratchCopy, type ScratchCopy } from './scratch-copy.ts';
 import { demandShortPause } from './short-pause.ts';
 import type { Running } from './stage.ts';
-import { COPY_BYTES_PER_SECOND, copyScratch, type Staged, scratchCopyMs } from './staging.ts';
+import type { Staged } from './staging.ts';
 
 /** The same as stageLive where that does not succeed: all of the memory is written while the machine stands still. */
 export async function stageStanding(
@@ -14,14 +15,25 @@ export async function stageStanding(
   staged: Staged,
   pauseMs: Record<string, number>,
 ): Promise<SavedSessions> {
-  const { hypervisor } = node.context;
   const { scratch } = job.resources;
   const qemu = await qemuProcess(job.machine);
-  const memoryMs = ((qemu ? await residentBytes(qemu.pid) : 0) / COPY_BYTES_PER_SECOND) * 1000;
-  demandShortPause(
-    node,
-    memoryMs + (scratch === undefined ? 0 : await scratchCopyMs(scratch, staged.scratch)),
-  );
+  const memoryMs = (qemu ? await residentBytes(qemu.pid) : 0) / COPY_BYTES_PER_MS;
+  const disk = scratch === undefined ? undefined : await prepareScratchCopy(scratch, staged.scratch);
+  try {
+    demandShortPause(node, memoryMs + (disk?.expectedMs ?? 0));
+    return await stand(node, { job, domain, guest }, staged, disk, pauseMs);
+  } finally {
+    disk?.cancel();
+  }
+}
+
+async function stand(
+  { context: { hypervisor } }: Node,
+  { job, domain, guest }: Running,
+  staged: Staged,
+  disk: ScratchCopy | undefined,
+  pauseMs: Record<string, number>,
+): Promise<SavedSessions> {
   demandAwake(job);
   const lap = stopwatch(pauseMs);
   await guest.pause('settle', { timeoutMs: PAUSE_TIMEOUT_MS });
@@ -45,7 +57,7 @@ export async function stageStanding(
     // Both end before the machine goes on, even when one fails.
     const outcomes = await Promise.allSettled([
       hypervisor.saveMemory(domain, staged.memory, { timeoutMs, signal: AbortSignal.timeout(timeoutMs) }),
-      scratch === undefined ? undefined : copyScratch(scratch, staged.scratch),
+      disk?.make(),
     ]);
     for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
   }

@@ -1,11 +1,7 @@
-import { constants } from 'node:fs';
-import { copyFile, readdir, rm, statfs } from 'node:fs/promises';
+import { readdir, rm, statfs } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { execa } from 'execa';
-
-import { mapExtents, packedBytes } from '../../checkpoint/extents.ts';
 import type { Config } from '../../config/schema.ts';
 import { CaddisError } from '../../model/errors.ts';
 import { formatBytes } from '../../model/units.ts';
@@ -14,9 +10,6 @@ import type { Hypervisor } from '../../vm/hypervisor.ts';
 import { letIoHelpersGo } from '../../vm/io-helper.ts';
 import { qemuProcess, residentBytes } from '../../vm/qemu-process.ts';
 
-const COPY_TIMEOUT_MS = 10 * 60_000;
-/** What a copy on this node's own file systems moves at least: with it the pause is judged beforehand. */
-export const COPY_BYTES_PER_SECOND = 300e6;
 const ABORTED_MS = 10_000;
 const ABORTED_LOOK_MS = 20;
 /** statfs(2). */
@@ -48,25 +41,6 @@ async function roomIn(dir: string, { vm }: Config): Promise<number> {
   const { type, bavail, bsize } = await statfs(dir);
   const free = bavail * bsize;
   return type === TMPFS ? Math.min(free, (await memAvailableBytes()) - vm.reserve_memory) : free;
-}
-
-/** How long a copy of a scratch disk takes about. Where the file system shares blocks it takes no time whatever the size; tried on the disk itself. */
-export async function scratchCopyMs(scratch: string, to: string): Promise<number> {
-  if (await cloned(scratch, to)) return 0;
-  return (packedBytes(await mapExtents(scratch)) / COPY_BYTES_PER_SECOND) * 1000;
-}
-
-/** The machine must stand still. */
-export async function copyScratch(scratch: string, to: string): Promise<void> {
-  if (await cloned(scratch, to)) return;
-  await execa('cp', ['--sparse=always', '--', scratch, to], { timeout: COPY_TIMEOUT_MS, stdin: 'ignore' });
-}
-
-function cloned(from: string, to: string): Promise<boolean> {
-  return copyFile(from, to, constants.COPYFILE_FICLONE_FORCE).then(
-    () => true,
-    () => false,
-  );
 }
 
 export async function removeStaged(staged: Staged): Promise<void> {
