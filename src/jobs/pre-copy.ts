@@ -1,6 +1,8 @@
 /** How far the memory image of a running machine is (see LiveImage). */
 export interface CopyLook {
   readonly remainingBytes: number;
+  /** Of all passes; with zeros, as what remains is counted. */
+  readonly doneBytes: number;
   readonly writtenBytes: number;
   readonly pass: number;
   /** Monotonic. */
@@ -23,10 +25,14 @@ export interface CopyBounds {
   readonly mostBytes: number;
 }
 
-/** Faster than any host writes; zeros are only counted. */
-const ASSUMED_BYTES_PER_MS = 4e6;
+/** The first pass goes over all memory, and zeros, of which there may be much wherever, are only looked at: at most so fast. */
+const ZEROS_PER_MS = 20e6;
 /** Of what is left, so that a timer that comes late does not run past the end. */
 const SHARE_OF_LEFT = 0.5;
+/** Near the end it is taken for data: a timer is not finer than what zeros would take. */
+const TAIL_MS = 2;
+/** Data, until it was seen. */
+const ASSUMED_PER_MS = 1e6;
 const PASSES_MOST = 8;
 /** A pass that is not shorter than this share of the one before will not be followed by a much shorter one. */
 const SHRINKS_TO = 0.7;
@@ -40,9 +46,7 @@ export class PreCopy {
   #passBegunMs = 0;
   #last: CopyLook | undefined;
   #passBytes = Number.POSITIVE_INFINITY;
-  /** The fastest seen, and the latest. */
-  #mostPerMs = ASSUMED_BYTES_PER_MS;
-  #perMs: number | undefined;
+  #perMs = ASSUMED_PER_MS;
   #dirtyPerMs: number;
 
   /** `dirtyBytesPerSecond`: what the job has written over when it was last looked at; 0: not known. */
@@ -56,24 +60,18 @@ export class PreCopy {
     return this.#dirtyPerMs * 1000;
   }
 
-  /** The image has so many bytes. What its only pass has left to be written again was not seen before. */
-  ended(bytes: number): void {
+  /** All was done with so many bytes. What its only pass has left to be written again was not seen before. */
+  ended(doneBytes: number): void {
     if (!this.#last || this.#last.pass > 1) return;
-    const { remainingBytes, writtenBytes, atMs } = this.#last;
-    const dirtyBytes = Math.max(bytes - writtenBytes - remainingBytes, 0);
-    this.#dirtyPerMs = dirtyBytes / Math.max(atMs - this.#passBegunMs, 1);
-  }
-
-  /** What is written in a millisecond. */
-  get bytesPerMs(): number {
-    return this.#perMs ?? this.#mostPerMs;
+    const dirtyBytes = Math.max(doneBytes - this.#last.doneBytes - this.#last.remainingBytes, 0);
+    this.#dirtyPerMs = dirtyBytes / Math.max(this.#last.atMs - this.#passBegunMs, 1);
   }
 
   next(look: CopyLook): CopyStep {
     const isStuck = this.#take(look);
     const { leftMs, mostMs, mostBytes } = this.#bounds;
-    const passLeftMs = look.remainingBytes / this.bytesPerMs;
-    const dirtyMs = (this.#dirtyPerMs * (look.atMs - this.#passBegunMs)) / this.bytesPerMs;
+    const passLeftMs = look.remainingBytes / this.#perMs;
+    const dirtyMs = (this.#dirtyPerMs * (look.atMs - this.#passBegunMs)) / this.#perMs;
     const left = passLeftMs + dirtyMs;
     const stop = (why?: string): CopyStep => ({ do: 'stop', leftMs: left, why });
     if (left <= leftMs) return stop();
@@ -84,7 +82,14 @@ export class PreCopy {
       return stop('it writes over its memory as fast as that is written');
     // What it has written over comes in the next pass: only where that is the greater part.
     if (passLeftMs <= leftMs) return look.pass > 1 || dirtyMs > leftMs ? across(passLeftMs) : stop();
-    return { do: 'run', ms: Math.max(1, (SHARE_OF_LEFT * look.remainingBytes) / this.#mostPerMs) };
+    return { do: 'run', ms: this.#slice(look) };
+  }
+
+  #slice({ pass, remainingBytes }: CopyLook): number {
+    const share = SHARE_OF_LEFT * remainingBytes;
+    const asData = share / this.#perMs;
+    const asZeros = pass === 1 ? share / ZEROS_PER_MS : asData;
+    return Math.max(1, asZeros, Math.min(asData, TAIL_MS));
   }
 
   /** True when a new pass has begun that is hardly smaller than the one before. */
@@ -97,10 +102,9 @@ export class PreCopy {
     }
     if (!last) return false;
     if (look.pass === last.pass) {
-      const perMs = (last.remainingBytes - look.remainingBytes) / Math.max(look.ranMs, 1);
-      if (perMs <= 0) return false;
-      this.#mostPerMs = this.#perMs === undefined ? perMs : Math.max(this.#mostPerMs, perMs);
-      this.#perMs = perMs;
+      const written = look.writtenBytes - last.writtenBytes;
+      if (written > (last.remainingBytes - look.remainingBytes) / 2 && look.ranMs >= 1)
+        this.#perMs = written / look.ranMs;
       return false;
     }
     // It began within the last run.

@@ -7,10 +7,12 @@ import {
   isLibvirtError,
   isNoDomain,
   isNoDomainMetadata,
+  jobStatsFlags,
   type Libvirt,
   listFlags,
   metadataType,
   modify,
+  type ParamValues,
   type ReconnectingConnection,
   saveFlags,
   snapshotFlags,
@@ -38,10 +40,25 @@ export const MACHINE_PREFIX = 'caddis-';
 /** Period of a vCPU's quota in microseconds: 100 ms, the kernel's default. */
 const QUOTA_PERIOD_US = 100_000;
 
+/** How far a memory image of a running machine is. Bytes as QEMU counts them: pages of zeros too, which are not written. */
+export interface SavingProgress {
+  /** Of this pass, as QEMU knew when it last looked for what was written over meanwhile. */
+  readonly remainingBytes: number;
+  /** Of all passes. */
+  readonly doneBytes: number;
+  /** To the file, pages of zeros as little more than nothing. */
+  readonly writtenBytes: number;
+  /** Each goes over what was written over since the one before began; the first is 1, and 0 is none yet. */
+  readonly pass: number;
+}
+
 interface SaveOptions {
   readonly timeoutMs: number;
   readonly signal: AbortSignal;
 }
+
+/** QEMU's, of an x86 guest. */
+const PAGE_BYTES = 4096;
 
 /** A libvirtd that died is back by then: the service manager waits a moment, and it looks at all its machines first. */
 const BACK_WITHIN_MS = 30_000;
@@ -158,17 +175,15 @@ export class Hypervisor {
     return this.#libvirt.setMigrateMaxDowntime(domain, 1);
   }
 
-  /** How far a save of a running machine is (see LiveProgress); undefined when none is under way. */
-  async savingProgress(
-    domain: Domain,
-  ): Promise<{ remainingBytes: number; writtenBytes: number; pass: number } | undefined> {
+  /** How far a save of a running machine is; undefined when none is under way. */
+  async savingProgress(domain: Domain): Promise<SavingProgress | undefined> {
     const { type, params } = await this.#libvirt.jobStats(domain);
-    if (type !== 'bounded' && type !== 'unbounded') return undefined;
-    return {
-      remainingBytes: Number(params.memory_remaining ?? 0),
-      writtenBytes: Number(params.memory_processed ?? 0),
-      pass: Number(params.memory_iteration ?? 0),
-    };
+    return type === 'bounded' || type === 'unbounded' ? savingProgress(params) : undefined;
+  }
+
+  /** The same of the one that ended last. */
+  async savedAtLast(domain: Domain): Promise<SavingProgress> {
+    return savingProgress((await this.#libvirt.jobStats(domain, jobStatsFlags.completed)).params);
   }
 
   /** Makes the machine of a memory image, standing still. */
@@ -327,6 +342,16 @@ export class Hypervisor {
   async close(): Promise<void> {
     await Promise.all([this.#libvirt.close(), this.#long.close()]);
   }
+}
+
+function savingProgress(params: ParamValues): SavingProgress {
+  const number = (name: string) => Number(params[name] ?? 0);
+  return {
+    remainingBytes: number('memory_remaining'),
+    doneBytes: (number('memory_constant') + number('memory_normal')) * PAGE_BYTES,
+    writtenBytes: number('memory_processed'),
+    pass: number('memory_iteration'),
+  };
 }
 
 /** QEMU has written this machine's memory already, and the machine did not run since: it neither does so again nor lets it go elsewhere. QEMU's own words (7.2, migrate_prepare). */

@@ -2,21 +2,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 import type { Domain } from '../libvirt/index.ts';
 import { CaddisError } from '../model/errors.ts';
-import type { Hypervisor } from './hypervisor.ts';
+import type { Hypervisor, SavingProgress } from './hypervisor.ts';
 import { findIoHelper, type IoHelper } from './io-helper.ts';
 
 /** libvirt begins to write within some tens of milliseconds. */
 const BEGIN_MS = 10_000;
 const LOOK_EVERY_MS = 5;
-
-/** How far a memory image is. Bytes as QEMU counts them: pages of zeros too, which are not written. */
-export interface LiveProgress {
-  /** Of this pass, as QEMU knew when it last looked for what was written meanwhile. */
-  readonly remainingBytes: number;
-  readonly writtenBytes: number;
-  /** Each goes over what was written since the one before began; the first is 1, and 0 is none yet. */
-  readonly pass: number;
-}
 
 /**
  * A memory image of a machine that runs on while it is written. QEMU stops the machine by itself as soon as what remains can be written in a millisecond, and libvirt starts it again when all is
@@ -83,7 +74,7 @@ export class LiveImage {
   }
 
   /** How far it is. Undefined: the machine was stopped for the rest already. */
-  async progress(): Promise<LiveProgress | undefined> {
+  async progress(): Promise<SavingProgress | undefined> {
     const [progress, isPaused] = await Promise.all([
       this.#hypervisor.savingProgress(this.#domain),
       this.#hypervisor.isPaused(this.#domain),

@@ -1,5 +1,3 @@
-import { stat } from 'node:fs/promises';
-
 import { PreCopy } from '../../jobs/pre-copy.ts';
 import type { Hypervisor } from '../../vm/hypervisor.ts';
 import { LiveImage, MissedInstant } from '../../vm/live-image.ts';
@@ -16,6 +14,8 @@ import type { Staged } from './staging.ts';
 
 /** What is to be left of the memory when the job is stopped. */
 const LEFT_MS = 6;
+/** So many times more after an image that was complete too soon. */
+const FARTHER = 4;
 /** While an image is written libvirt changes nothing of its machine, and whoever wants a change waits for 30 s (its own bound) before it fails. */
 const MOST_MS = 20_000;
 /** So often its memory is written at most. */
@@ -50,8 +50,7 @@ export async function stageLive(
     await image.whileRunning(guest.pause('settle', { timeoutMs: PAUSE_TIMEOUT_MS }));
     lap('settle');
     const sessions = await atThatInstant(hypervisor, { job, domain, guest, image, disk }, lap);
-    copy.ended((await stat(staged.memory)).size);
-    job.dirtyBytesPerSecond = copy.dirtyBytesPerSecond;
+    void learn(hypervisor, { job, domain, guest }, copy);
     return sessions;
   } catch (error) {
     await image?.abandon();
@@ -122,7 +121,11 @@ async function writeMost(
 ): Promise<{ readonly copy: PreCopy; readonly leftMs: number }> {
   const qemu = await qemuProcess(job.machine);
   const resident = qemu ? await residentBytes(qemu.pid) : Number.POSITIVE_INFINITY;
-  const bounds = { leftMs: LEFT_MS * attempt, mostMs: MOST_MS, mostBytes: MOST_TIMES * resident };
+  const bounds = {
+    leftMs: LEFT_MS * FARTHER ** (attempt - 1),
+    mostMs: MOST_MS,
+    mostBytes: MOST_TIMES * resident,
+  };
   // An image that was complete too soon is that of a job which does not write as much any more.
   const copy = new PreCopy(bounds, attempt === 1 ? job.dirtyBytesPerSecond : 0);
   let ranMs = 0;
@@ -140,6 +143,13 @@ async function writeMost(
     }
     ranMs = await image.run(step.ms);
   }
+}
+
+/** For the checkpoint after this one; the job need not wait for it. */
+async function learn(hypervisor: Hypervisor, { job, domain }: Running, copy: PreCopy): Promise<void> {
+  const all = await hypervisor.savedAtLast(domain).catch(ignore);
+  if (all) copy.ended(all.doneBytes);
+  job.dirtyBytesPerSecond = copy.dirtyBytesPerSecond;
 }
 
 function ignore(): undefined {

@@ -51,6 +51,7 @@ class Machine {
     this.#pass(LOOK_MS);
     return {
       remainingBytes: this.remaining,
+      doneBytes: this.written,
       writtenBytes: this.written,
       pass: this.pass,
       atMs: this.nowMs,
