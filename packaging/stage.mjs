@@ -1,9 +1,12 @@
 // Lays the installed tree out under a directory: `node packaging/stage.mjs DESTDIR`. The packages and the lab use the same layout.
 
 import { existsSync } from 'node:fs';
-import { chmod, cp, mkdir, rm, symlink } from 'node:fs/promises';
+import { chmod, cp, lstat, mkdir, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { gzipSync } from 'node:zlib';
+
+import { manPages } from './man.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 
@@ -28,8 +31,10 @@ const LINKS = [
   ['../lib/caddis/dist/caddis.cjs', 'usr/sbin/caddis'],
 ];
 
-/** Copies the built files; throws when one is missing, since half a package is worse than none. */
-export async function stage(destination) {
+/**
+ * Copies the built files; throws when one is missing, since half a package is worse than none. `date` stands in the manual pages.
+ */
+export async function stage(destination, date = '') {
   for (const [from, to, mode] of FILES) {
     const source = join(root, from);
     if (!existsSync(source)) throw new Error(`${from} is missing: run "npm run build" first`);
@@ -44,6 +49,27 @@ export async function stage(destination) {
     await rm(link, { force: true });
     await symlink(target, link);
   }
+  await stageManual(destination, date);
+  await forEverybody(destination);
+}
+
+async function stageManual(destination, date) {
+  const sources = join(root, 'docs/man');
+  for (const file of await readdir(sources))
+    for (const { name, section, roff } of manPages(await readFile(join(sources, file), 'utf8'), date)) {
+      const path = join(destination, `usr/share/man/man${section}/${name}.${section}.gz`);
+      await mkdir(dirname(path), { recursive: true });
+      await writeFile(path, gzipSync(roff, { level: 9 }));
+    }
+}
+
+/** Hooks and the JSV are read by users and by sgeadmin, whatever the umask of whoever builds. */
+async function forEverybody(path) {
+  const found = await lstat(path);
+  if (found.isSymbolicLink()) return;
+  const runs = found.isDirectory() || (found.mode & 0o100) !== 0;
+  await chmod(path, runs ? 0o755 : 0o644);
+  if (found.isDirectory()) for (const name of await readdir(path)) await forEverybody(join(path, name));
 }
 
 /** Sources stay behind: C programs, the JSV's modules, the plugin's directory. */

@@ -2,6 +2,12 @@
 # Grid Engine epilog (epilog root@/usr/lib/caddis/gridengine/epilog.sh): tells caddisd that the job is over.
 # Exits 0 whatever happens: anything else would put the queue into E and run the job again.
 
+# The environment is the job's own (qsub -v, -V), and this is root: none of it may say which programs run here, whose step this would be, or what the site
+# has decided. Functions come with it where sh is bash.
+PATH=/usr/sbin:/usr/bin:/sbin:/bin
+unset CADDIS_ARGV0 CADDIS_KEY CADDIS_ON_UNAVAILABLE
+unset -f cut kill logger read rm sed tr
+
 CADDIS_HOOK=/usr/sbin/caddis-hook
 CADDIS_RUN=/run/caddis
 [ ! -r /etc/caddis/hooks.env ] || . /etc/caddis/hooks.env

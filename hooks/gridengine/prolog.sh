@@ -3,6 +3,12 @@
 # Runs as root, under the job's limits (h_vmem sets RLIMIT_AS), and its stdout and stderr are the user's output files.
 # Any exit status but 0, 99 and 100 would put the whole queue into E: 99 sends the job back to the queue, 100 puts the job (not the queue) into E.
 
+# The environment is the job's own (qsub -v, -V), and this is root: none of it may say which programs run here, whose step this would be, or what the site
+# has decided. Functions come with it where sh is bash.
+PATH=/usr/sbin:/usr/bin:/sbin:/bin
+unset CADDIS_ARGV0 CADDIS_KEY CADDIS_ON_UNAVAILABLE
+unset -f logger mkdir printf sed sleep
+
 CADDIS_HOOK=/usr/sbin/caddis-hook
 CADDIS_RUN=/run/caddis
 CADDIS_UNREACHABLE_DELAY=10

@@ -153,6 +153,10 @@ function caddis_modify(change, job, parts)
 	if asks_for_slack(change.tres_per_node) or (is_lent and change.tres_per_node ~= nil) then
 		return slurm.ERROR
 	end
+	-- It may be sent back at any time, and has one machine: as at its submission.
+	if is_lent and (change.requeue == 0 or count(change.min_nodes, 1) > 1) then
+		return slurm.ERROR
+	end
 	if is_lent and (said(change.min_mem_per_node) or said(change.min_mem_per_cpu)) then
 		local memory, words = memory_of(change, nil)
 		if memory == 0 then

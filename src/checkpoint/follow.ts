@@ -6,6 +6,8 @@ import type { StoreFile, StoreIo } from './io.ts';
 
 interface FollowOptions {
   readonly signal?: AbortSignal;
+  /** A new file that becomes a copy, each chunk as soon as it is there. Not synced. One that fails stays, as far as it came. */
+  readonly copyTo?: string;
   /** How often to look at the file's length, in milliseconds. */
   readonly pollMs?: number;
   /** Bytes hashed so far. */
@@ -16,7 +18,8 @@ interface FollowOptions {
  * Hashes a file while another process still writes it from front to back, as libvirt does with a save image: each chunk as soon as the file is longer than it, so that
  * little is left to do when the writer is ready. Chunk 0 comes last, since libvirt rewrites the image's header (facts/vm.md) when all else is written.
  *
- * A writer that changes another chunk afterwards makes a hash that the file does not have: the checkpoint is then refused, never restored.
+ * A writer that changes another chunk afterwards makes a hash that the file does not have: the checkpoint is then refused, never restored. A copy has the hash that is told
+ * even then: whether it is one of the file as it is in the end, only another look at the file says (`copyWhileWritten`).
  */
 export class HashFollower {
   readonly #io: StoreIo;
@@ -26,12 +29,15 @@ export class HashFollower {
   readonly #stop = new AbortController();
   readonly #signal: AbortSignal;
   readonly #hashes: Uint8Array[] = [];
+  readonly #copyTo: string | undefined;
+  #copy: StoreFile | undefined;
   readonly #following: Promise<void>;
 
   /** Begins at once; the file need not be there yet. */
-  constructor(io: StoreIo, path: string, { signal, pollMs = 100, progress }: FollowOptions = {}) {
+  constructor(io: StoreIo, path: string, { signal, copyTo, pollMs = 100, progress }: FollowOptions = {}) {
     this.#io = io;
     this.#path = path;
+    this.#copyTo = copyTo;
     this.#pollMs = pollMs;
     this.#progress = progress;
     this.#signal = signal ? AbortSignal.any([signal, this.#stop.signal]) : this.#stop.signal;
@@ -40,10 +46,25 @@ export class HashFollower {
     this.#following.catch(() => undefined);
   }
 
-  /** To be called when the writer is ready: hashes what is left. Throws what reading threw, or the signal's reason. */
+  /** To be called when the writer is ready: hashes what is left. Throws what reading and copying threw, or the signal's reason. */
   async finish(): Promise<HashedFile> {
     this.#stop.abort();
-    await this.#following;
+    try {
+      await this.#following;
+      return await this.#finish();
+    } finally {
+      await this.#copy?.close();
+    }
+  }
+
+  /** To be called instead of finish() when nothing will come of it. Never rejects. */
+  async abandon(): Promise<void> {
+    this.#stop.abort();
+    await this.#following.catch(() => undefined);
+    await this.#copy?.close().catch(() => undefined);
+  }
+
+  async #finish(): Promise<HashedFile> {
     const file = await this.#io.open(this.#path, 'read');
     try {
       const { bytes } = await this.#io.stat(this.#path);
@@ -97,6 +118,13 @@ export class HashFollower {
     const got = await file.read(chunk, start);
     if (got < chunk.length)
       throw new CheckpointRefused(`${this.#path}: ends at ${start + got}, expected ${bytes} bytes`);
-    return hashChunk(chunk);
+    const [hash] = await Promise.all([hashChunk(chunk), this.#write(chunk, start)]);
+    return hash;
+  }
+
+  async #write(chunk: Uint8Array, at: number): Promise<void> {
+    if (this.#copyTo === undefined) return;
+    this.#copy ??= await this.#io.open(this.#copyTo, 'create');
+    await this.#copy.write(chunk, at);
   }
 }

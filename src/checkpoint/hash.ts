@@ -71,20 +71,21 @@ export async function hashFile(io: StoreIo, path: string, run: LongRun = {}): Pr
 }
 
 /**
- * The chunks of a file of `bytes` bytes in order; each is valid until the next one is asked for. The last one may be short.
+ * The chunks of a file of `bytes` bytes in order; each is valid until `buffers` - 1 more have been asked for: so many chunks are in memory. The last one may be short.
  * Throws CheckpointRefused when a short file becomes longer meanwhile.
  */
 export async function* chunksOf(
   file: StoreFile,
   bytes: number,
   signal?: AbortSignal,
+  buffers = 2,
 ): AsyncGenerator<Uint8Array> {
   // One byte more than a short file needs, to see its end.
   const bufferBytes = Math.min(CHUNK_BYTES, bytes + 1);
-  const buffers: Buffer[] = [];
+  const ring: Buffer[] = [];
   const readAt = async (index: number) => {
-    const buffer = buffers[index % 2] ?? Buffer.allocUnsafeSlow(bufferBytes);
-    buffers[index % 2] = buffer;
+    const buffer = ring[index % buffers] ?? Buffer.allocUnsafeSlow(bufferBytes);
+    ring[index % buffers] = buffer;
     const chunk = buffer.subarray(0, await file.read(buffer, index * CHUNK_BYTES));
     if (chunk.length > bytes) throw new CheckpointRefused(`a file of ${bytes} bytes grew while it was read`);
     return chunk;

@@ -42,8 +42,13 @@ interface PassOnOptions extends LongRun {
 }
 
 /**
+ * What is read and hashed while the reader is not ready for it yet, 32 MiB: QEMU takes a quarter of a second to start before it reads, and stops in between.
+ */
+const CHUNKS_AHEAD = 8;
+
+/**
  * Passes a file on to the reader of a pipe and hashes it on the way: it is read once, and what was read is what was hashed. `passed`: the bytes that the reader could have had.
- * Throws what reading throws, or the signal's reason.
+ * Holds CHUNKS_AHEAD + 2 chunks in memory. Throws what reading throws, or the signal's reason.
  */
 export async function passOn(
   io: StoreIo,
@@ -61,17 +66,24 @@ export async function passOn(
   try {
     const { bytes: length } = await io.stat(from);
     const hashes: Uint8Array[] = [];
+    const written: Promise<void>[] = [];
     let bytes = 0;
     let passed = 0;
-    for await (const chunk of chunksOf(source, length, signal)) {
-      const reads = !nobodyReads();
-      const write = reads && Promise.race([new Promise((done) => writer.write(chunk, done)), left]);
-      const [hash] = await Promise.all([hashChunk(chunk), write]);
-      hashes.push(hash);
+    const write = async (chunk: Uint8Array): Promise<void> => {
+      if (nobodyReads()) return;
+      await Promise.race([new Promise((done) => writer.write(chunk, done)), left]);
+      if (!nobodyReads()) passed += chunk.length;
+    };
+    for await (const chunk of chunksOf(source, length, signal, CHUNKS_AHEAD + 2)) {
+      written.push(write(chunk));
+      hashes.push(await hashChunk(chunk));
       bytes += chunk.length;
-      if (reads && !nobodyReads()) passed = bytes;
       progress?.(bytes);
+      // Its buffer is read into anew when the next chunk is asked for.
+      await written[written.length - 1 - CHUNKS_AHEAD];
     }
+    await Promise.all(written);
+    signal?.throwIfAborted();
     return { bytes, hash: joinHashes(hashes, bytes), passed };
   } finally {
     over.abort();

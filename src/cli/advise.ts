@@ -2,6 +2,7 @@ import type { CommandModule } from 'yargs';
 import { formatBytes } from '../model/units.ts';
 import type { AdvisedJob } from '../model/usage.ts';
 import { askDaemon } from './hook.ts';
+import { numberOption } from './number-option.ts';
 import { table } from './table.ts';
 
 interface AdviseArguments {
@@ -16,7 +17,7 @@ export const adviseCommand: CommandModule<object, AdviseArguments> = {
   builder: (yargs) =>
     yargs
       .positional('user', { type: 'string', describe: 'whose jobs; only root sees those of others' })
-      .option('last', { type: 'number', default: 20, describe: 'at most so many jobs' })
+      .option('last', numberOption('last', { byDefault: 20, least: 1, describe: 'at most so many jobs' }))
       .option('json', { type: 'boolean', default: false, describe: 'one JSON array, newest job first' }),
   handler: async ({ user, last, json }) => {
     const text = await askDaemon('advise', [user ?? '-', String(last)], {

@@ -11,10 +11,10 @@ export const checkpointCommand: CommandModule<object, { job: string }> = {
     yargs.positional('job', {
       type: 'string',
       demandOption: true,
-      describe: 'slurm-17, gridengine-12.1, 17, 12.1',
+      describe: 'slurm-17, gridengine-12.1, 17, 17_3, 12.1',
     }),
   handler: async ({ job }) => {
-    const key = formatKey(jobOf(job));
+    const key = formatKey(await jobOf(job));
     await askDaemon('checkpoint', [key]);
     console.log(`${key} is saved: "caddis checkpoints list ${key}"`);
   },

@@ -109,7 +109,7 @@ const removeCommand: CommandModule<object, OneArguments & { yes: boolean }> = {
   handler: async (argv) => {
     const store = openStore(argv);
     const found = await select(store, argv.job);
-    const { key, number } = parseSelection(argv.job);
+    const { key, number } = await parseSelection(argv.job);
     if (found.length === 0 && number !== undefined) throw nothing(argv.job);
     if (!argv.yes) await confirmRemoval(found);
     for (const one of found) await store.removeGeneration(one.key, one.number);
@@ -124,7 +124,7 @@ const removeCommand: CommandModule<object, OneArguments & { yes: boolean }> = {
 
 function withJob(yargs: Argv): Argv {
   return yargs
-    .positional('job', { type: 'string', describe: 'JOB or JOB/GENERATION: slurm-17, 17/2, 12.1' })
+    .positional('job', { type: 'string', describe: 'JOB or JOB/GENERATION: slurm-17, 17/2, 17_3, 12.1' })
     .option('config', { type: 'string', default: DEFAULT_CONFIG_PATH, describe: 'caddis.toml' })
     .option('dir', { type: 'string', describe: 'directory of the store (default checkpoint.dir)' })
     .option('json', { type: 'boolean', default: false, describe: 'print one JSON object' });
@@ -139,16 +139,16 @@ function openStore({ config, dir }: StoreArguments): CheckpointStore {
   return new CheckpointStore({ dir: found, io: nodeIo() });
 }
 
-function parseSelection(text: string): { key: JobKey; number: number | undefined } {
+async function parseSelection(text: string): Promise<{ key: JobKey; number: number | undefined }> {
   const [job = '', number, ...more] = text.split('/');
   if (more.length > 0 || (number !== undefined && !/^[1-9]\d*$/.test(number)))
     throw new CaddisError(`"${text}" is no checkpoint: write JOB or JOB/GENERATION, for example slurm-17/2`);
-  return { key: jobOf(job), number: number === undefined ? undefined : Number(number) };
+  return { key: await jobOf(job), number: number === undefined ? undefined : Number(number) };
 }
 
 async function select(store: CheckpointStore, text: string | undefined): Promise<ListedGeneration[]> {
   if (text === undefined) return store.list();
-  const { key, number } = parseSelection(text);
+  const { key, number } = await parseSelection(text);
   const found = await store.list(key);
   return number === undefined ? found : found.filter((one) => one.number === number);
 }

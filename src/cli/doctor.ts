@@ -18,6 +18,7 @@ import { examineGridEngine } from '../scheduler/gridengine/doctor.ts';
 import { createRunCommand as runSlurm } from '../scheduler/slurm/commands.ts';
 import { examineSlurm } from '../scheduler/slurm/doctor.ts';
 import { guestMounts } from '../vm/host-mounts.ts';
+import { askPeer, peerUri } from '../vm/peer.ts';
 import { stagingHasRoom, storeClock, storeHasRoom, storeWorks } from './doctor-store.ts';
 import { fail, ok, warn } from './finding.ts';
 import { askDaemon } from './hook.ts';
@@ -40,7 +41,7 @@ export const doctorCommand: CommandModule<object, { json: boolean; config: strin
       console.log(
         table(
           ['check', 'verdict', 'found'],
-          findings.map((f) => [f.check, f.verdict, f.found]),
+          findings.map((f) => [f.check, f.verdict, f.found.replace(/\s*\n\s*/g, '; ')]),
         ),
       );
     if (findings.some(({ verdict }) => verdict === 'fail')) process.exitCode = 1;
@@ -51,6 +52,7 @@ async function examine(config: Config): Promise<Finding[]> {
   const checks: readonly [string, (config: Config) => Promise<Omit<Finding, 'check'>>][] = [
     ['caddisd', daemonAnswers],
     ['libvirt', libvirtAnswers],
+    ['hand-over', peersMayAsk],
     ['image', imageIsThere],
     ['kvm device', kvmDevice],
     ['bridge', bridgeIsThere],
@@ -108,6 +110,20 @@ async function libvirtAnswers({ libvirt }: Config) {
   } finally {
     await connection.close();
   }
+}
+
+/** By the way that other nodes take, with the certificate that this node shows them. */
+async function peersMayAsk({ libvirt }: Config) {
+  const uri = peerUri(libvirt.peer_uri, hostname());
+  if (uri === undefined) return ok('machines go by the store (libvirt.peer_uri)');
+  const { ca_file: ca, cert_file: cert, key_file: key } = libvirt;
+  return askPeer(uri, { ca, cert, key }).then(
+    () => ok(`other nodes may ask ${uri}`),
+    (error: unknown) =>
+      warn(
+        `${uri}: ${messageOf(error)}: machines that move are restored from the store (docs/moving.md, "TLS between nodes")`,
+      ),
+  );
 }
 
 async function imageIsThere({ vm }: Config) {

@@ -5,6 +5,7 @@ import type { CommandModule } from 'yargs';
 import { CaddisError } from '../model/errors.ts';
 import type { NodeStatus } from '../model/status.ts';
 import { askDaemon } from './hook.ts';
+import { numberOption } from './number-option.ts';
 
 const hostArgument = {
   type: 'string',
@@ -36,11 +37,14 @@ export const drainCommand: CommandModule<
         default: 'drained by an admin',
         describe: 'what the schedulers show',
       })
-      .option('wait', {
-        type: 'number',
-        default: 600,
-        describe: 'seconds to wait until all jobs have left; 0 = do not wait',
-      })
+      .option(
+        'wait',
+        numberOption('wait', {
+          byDefault: 600,
+          least: 0,
+          describe: 'seconds to wait until all jobs have left; 0 = do not wait',
+        }),
+      )
       .example('$0 drain --reason "new disk"', 'and "$0 undrain" afterwards'),
   handler: async ({ host: named, reason, wait }) => {
     demandThisNode('drain', named);

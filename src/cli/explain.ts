@@ -16,18 +16,21 @@ export const explainCommand: CommandModule<object, ExplainArguments> = {
   describe: 'what was done to jobs that run in lent memory and CPUs, and why; also why nothing is done',
   builder: (yargs) =>
     yargs
-      .positional('of', { type: 'string', describe: 'slurm-17, gridengine-12.1, 17, 12.1, or this host' })
+      .positional('of', {
+        type: 'string',
+        describe: 'slurm-17, gridengine-12.1, 17, 17_3, 12.1, or this host',
+      })
       .option('json', { type: 'boolean', default: false, describe: 'one JSON object' })
       .example('$0 explain 17', 'why job 17 stands still, went away, or was sent back'),
   handler: async ({ of, json }) => {
-    const text = await askDaemon('explain', of === undefined ? [] : [nameOf(of)]);
+    const text = await askDaemon('explain', of === undefined ? [] : [await nameOf(of)]);
     console.log(json ? text.trimEnd() : renderExplanation(JSON.parse(text) as Explanation));
   },
 };
 
 /** Host names are caddisd's to judge. */
-function nameOf(text: string): string {
-  return /^(\d|slurm-|gridengine-)/.test(text) ? formatKey(jobOf(text)) : text;
+async function nameOf(text: string): Promise<string> {
+  return /^(\d|slurm-|gridengine-)/.test(text) ? formatKey(await jobOf(text)) : text;
 }
 
 /** In words, for people. */

@@ -37,6 +37,9 @@ export async function askDaemon(
   const result = await asking;
   if (result.exitCode === 0) return result.stdout;
   if (result.exitCode === UNREACHABLE) throw new CaddisError(unreachable);
+  if (result.timedOut) throw new CaddisError(`caddisd has not answered "${verb}" for ${timeoutMs / 1000} s`);
+  if (result.code !== undefined && result.exitCode === undefined)
+    throw new CaddisError(`cannot start ${hookClient()}: ${result.originalMessage ?? result.code}`);
   throw new CaddisError(
     result.stderr.trim() || `caddis-hook ${verb} ended with ${String(result.exitCode ?? result.signal)}`,
   );

@@ -2,10 +2,12 @@ import { readFile } from 'node:fs/promises';
 
 import type { Argv, CommandModule } from 'yargs';
 
+import { loadConfig } from '../config/load.ts';
 import { buildImage, type RootRecipe } from '../guest/image/build.ts';
 import { imageBytes } from '../guest/image/manifest.ts';
 import { formatBytes, showProgress } from '../guest/image/progress.ts';
-import { DEFAULT_IMAGE_STORE, ImageStore, type ImageUsers, type StoredImage } from '../guest/image/store.ts';
+import { ImageStore, type ImageUsers, type StoredImage } from '../guest/image/store.ts';
+import { CaddisError } from '../model/errors.ts';
 
 interface StoreArguments {
   readonly store?: string | undefined;
@@ -33,7 +35,7 @@ interface RemoveArguments extends OneImageArguments {
 }
 
 /** `caddis image build|list|show|remove`. `users` says which machines and checkpoints still need an image, so that `remove` keeps it. */
-export function imageCommand({ users }: { readonly users?: ImageUsers } = {}): CommandModule {
+export function imageCommand({ users }: { readonly users: ImageUsers }): CommandModule {
   return {
     command: 'image',
     describe: 'Build and keep the images that job machines start from',
@@ -84,15 +86,15 @@ const buildCommand: CommandModule<object, BuildArguments> = {
         const kinds = [argv.from, argv.packages ?? argv['packages-file'], argv.programs].filter(
           (kind) => kind !== undefined,
         );
-        if (kinds.length !== 1) throw new Error('expected one of --from host, --packages, --programs');
-        if (argv.paths && argv.programs === undefined) throw new Error('--paths goes with --programs');
+        if (kinds.length !== 1) return 'expected one of --from host, --packages, --programs';
+        if (argv.paths && argv.programs === undefined) return '--paths goes with --programs';
         if ((argv.exclude || argv.opt) && argv.from === undefined)
-          throw new Error('--exclude and --opt go with --from host');
+          return '--exclude and --opt go with --from host';
         return true;
       }) as unknown as Argv<BuildArguments>,
   handler: async (argv) => {
     const image = await buildImage(
-      new ImageStore(argv.store),
+      storeOf(argv),
       { root: await rootRecipe(argv), ...(argv.kernel === undefined ? {} : { kernel: argv.kernel }) },
       { progress: showProgress(process.stderr), ...(argv.name === undefined ? {} : { name: argv.name }) },
     );
@@ -105,7 +107,7 @@ const listCommand: CommandModule<object, StoreArguments> = {
   describe: 'List the images of this node',
   builder: (yargs) => withStore(yargs) as Argv<StoreArguments>,
   handler: async (argv) => {
-    const images = await new ImageStore(argv.store).list();
+    const images = await storeOf(argv).list();
     process.stdout.write(argv.json ? toJson({ images: images.map(describeImage) }) : table(images));
   },
 };
@@ -115,12 +117,12 @@ const showCommand: CommandModule<object, OneImageArguments> = {
   describe: 'Show what an image is made of',
   builder: (yargs) => withImage(yargs) as Argv<OneImageArguments>,
   handler: async (argv) => {
-    const image = await new ImageStore(argv.store).find(argv.image);
+    const image = await storeOf(argv).find(argv.image);
     process.stdout.write(argv.json ? toJson(describeImage(image)) : details(image));
   },
 };
 
-function removeCommand(users: ImageUsers | undefined): CommandModule<object, RemoveArguments> {
+function removeCommand(users: ImageUsers): CommandModule<object, RemoveArguments> {
   return {
     command: 'remove <image>',
     aliases: ['rm'],
@@ -132,18 +134,23 @@ function removeCommand(users: ImageUsers | undefined): CommandModule<object, Rem
         describe: 'also if other names point at it',
       }) as Argv<RemoveArguments>,
     handler: async (argv) => {
-      const options = { force: argv.force, ...(users ? { users } : {}) };
-      const image = await new ImageStore(argv.store).remove(argv.image, options);
+      const options = { force: argv.force, users };
+      const image = await storeOf(argv).remove(argv.image, options);
       process.stdout.write(argv.json ? toJson({ removed: image.id }) : `${image.id}\n`);
     },
   };
+}
+
+/** As caddisd on this node has it. */
+function storeOf({ store }: StoreArguments): ImageStore {
+  return new ImageStore(store ?? process.env.CADDIS_IMAGES ?? loadConfig().vm.images_dir);
 }
 
 function withStore(yargs: Argv): Argv {
   return yargs
     .option('store', {
       type: 'string',
-      describe: `directory of the images (default $CADDIS_IMAGES or ${DEFAULT_IMAGE_STORE})`,
+      describe: 'directory of the images (default $CADDIS_IMAGES, or vm.images_dir in caddis.toml)',
     })
     .option('json', { type: 'boolean', default: false, describe: 'print one JSON object' });
 }
@@ -173,7 +180,8 @@ function words(text: string): string[] {
 
 function absolute(paths: readonly string[]): string[] {
   for (const path of paths)
-    if (!path.startsWith('/')) throw new Error(`expected an absolute path, got ${JSON.stringify(path)}`);
+    if (!path.startsWith('/'))
+      throw new CaddisError(`expected an absolute path, got ${JSON.stringify(path)}`);
   return [...paths];
 }
 

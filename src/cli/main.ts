@@ -9,6 +9,7 @@ import { doctorCommand } from './doctor.ts';
 import { drainCommand, undrainCommand } from './drain.ts';
 import { explainCommand } from './explain.ts';
 import { imageCommand } from './image.ts';
+import { imageUsers } from './image-users.ts';
 import { migrateCommand } from './migrate.ts';
 import { shellCommand } from './shell.ts';
 import { statusCommand } from './status.ts';
@@ -27,21 +28,25 @@ void yargs(withCommandApart(hideBin(process.argv)))
   .command(checkpointCommand)
   .command(drainCommand)
   .command(explainCommand)
-  .command(imageCommand())
+  .command(imageCommand({ users: imageUsers }))
   .command(migrateCommand)
   .command(shellCommand)
   .command(statusCommand)
   .command(topCommand)
   .command(undrainCommand)
   .demandCommand(1, 'Say what to do: "caddis --help" lists the commands.')
+  .strictCommands()
   .strict()
   .version(typeof CADDIS_VERSION === 'string' ? CADDIS_VERSION : 'development')
   .help()
   .fail((message, error) => {
-    if (error && !(error instanceof CaddisError)) throw error;
-    console.error(error ? `caddis: ${error.message}` : `caddis: ${message}`);
-    if (!error) console.error('Try "caddis --help".');
-    process.exit(error ? 1 : 64);
+    // What an option's coerce throws comes as yargs's own.
+    // A check's answer is a text.
+    const isUsage = !error || typeof error === 'string' || error.name === 'YError';
+    if (!isUsage && !(error instanceof CaddisError)) throw error;
+    console.error(`caddis: ${isUsage ? message : error.message}`);
+    if (isUsage) console.error('Try "caddis --help".');
+    process.exit(isUsage ? 64 : 1);
   })
   .parseAsync();
 

@@ -4,6 +4,7 @@ import { formatKey } from '../model/job.ts';
 import type { MigrationNews } from '../model/status.ts';
 import { askDaemon } from './hook.ts';
 import { jobOf } from './job-argument.ts';
+import { numberOption } from './number-option.ts';
 
 interface Arguments {
   readonly job: string;
@@ -29,21 +30,24 @@ export const migrateCommand: CommandModule<object, Arguments> = {
       .positional('job', {
         type: 'string',
         demandOption: true,
-        describe: 'slurm-17, gridengine-12.1, 17, 12.1',
+        describe: 'slurm-17, gridengine-12.1, 17, 17_3, 12.1',
       })
       .option('to', { type: 'string', describe: 'the only host where it may go on' })
       .option('wait', { type: 'boolean', default: true, describe: 'wait until it goes on' })
-      .option('timeout', { type: 'number', default: 600, describe: 'seconds to wait at most' })
+      .option(
+        'timeout',
+        numberOption('timeout', { byDefault: 600, least: 1, describe: 'seconds to wait at most' }),
+      )
       .option('json', { type: 'boolean', default: false, describe: 'one JSON object' })
       .example('$0 migrate 17 --to node8', 'and wait until it runs there'),
   handler: async ({ job, to, wait, timeout, json }) => {
-    const key = formatKey(jobOf(job));
+    const key = formatKey(await jobOf(job));
     let last: MigrationNews = { job: key, state: 'requeued' };
     const onLine = (line: string) => {
       last = JSON.parse(line) as MigrationNews;
       if (!json && last.state !== 'goes-on') console.error(`${key}: ${last.state}`);
     };
-    const seconds = wait ? Math.max(timeout, 1) : 0;
+    const seconds = wait ? timeout : 0;
     await askDaemon('migrate', [key, to ?? '-', `${seconds}`], { onLine, timeoutMs: (seconds + 90) * 1000 });
     if (json) console.log(JSON.stringify(last));
     else console.log(wentWell(key, last));

@@ -13,13 +13,13 @@ export const shellCommand: CommandModule<object, { job: string }> = {
       .positional('job', {
         type: 'string',
         demandOption: true,
-        describe: 'slurm-17, gridengine-12.1, 17, 12.1',
+        describe: 'slurm-17, gridengine-12.1, 17, 17_3, 12.1',
       })
       .example('$0 shell 17', 'a login shell')
       .example('$0 shell 17 free -m', 'one command'),
   handler: async ({ job, ...rest }) => {
     const command = (rest as { '--'?: string[] })['--'] ?? [];
-    const key = formatKey(jobOf(job));
+    const key = formatKey(await jobOf(job));
     const asRoot = process.getuid?.() === 0;
     const result = await execa(hookClient(), ['--connect-timeout', '2', 'shell', key, ...command], {
       stdio: 'inherit',

@@ -23,7 +23,7 @@ import { withdrawUnfinished } from './moving/release.ts';
 import { type ReleaseNote, readReleaseNotes, removeReleaseNote } from './moving/release-notes.ts';
 import { factsOf } from './moving/restore-machine.ts';
 import { cameWith, finishWaking } from './moving/resume-job.ts';
-import { endStaging, sweepStaged } from './moving/staging.ts';
+import { endStaging, sweepStaged } from './moving/staged.ts';
 import { bridgeTimeLimit } from './moving/time-limit.ts';
 import type { Node } from './node.ts';
 import { endOrphan } from './orphans.ts';
@@ -39,7 +39,7 @@ const SHIMS_BACK_MS = 10_000;
 export async function adopt(node: Node): Promise<void> {
   const { hypervisor, config, checkpoints } = node.context;
   const isAdopted = (machine: string) => node.jobs.byMachine(machine) !== undefined;
-  const staged = checkpoints ? await endStaging(hypervisor, config, isAdopted) : new Set<string>();
+  const staged = checkpoints ? await endStaging(node.context, isAdopted) : new Set<string>();
   const notes = new Map((await readReleaseNotes(config.state_dir)).map((note) => [note.machine, note]));
   for (const { domain, facts } of await hypervisor.machines()) {
     // An earlier attempt came this far.
@@ -98,7 +98,7 @@ export async function adopt(node: Node): Promise<void> {
   for (const note of notes.values())
     if (checkpoints && !node.jobs.byMachine(note.machine)) await adoptReleased(node, checkpoints, note);
   // Not before: an attempt that fails is made again, and must find them.
-  await sweepStaged(config, (machine) => !staged.has(machine));
+  await sweepStaged(node.context, (machine) => !staged.has(machine));
   await sweep(node);
 }
 
@@ -196,9 +196,12 @@ function isProcess(pid: number): boolean {
  */
 export async function reconcile(node: Node, lost: (job: Job) => Promise<void>): Promise<void> {
   const { hypervisor } = node.context;
+  // Before libvirt is asked: one that is made, restored or ended meanwhile is in a list that is older than it, or no longer.
+  const had = node.jobs.all().map((job) => ({ job, domain: job.resources.domain }));
   const running = await hypervisor.machines();
   const names = new Set(running.map(({ domain }) => domain.name));
-  for (const job of node.jobs.all()) if (job.resources.domain && !names.has(job.machine)) await lost(job);
+  for (const { job, domain } of had)
+    if (domain && job.resources.domain === domain && !names.has(job.machine)) await lost(job);
   for (const { domain } of running) {
     if (node.jobs.byMachine(domain.name)) continue;
     node.log.warn(`ending ${domain.name}: no job owns it`);
@@ -226,16 +229,15 @@ async function sweepFiles(node: Node): Promise<void> {
   const gone = await sweepPlaces(config.run_dir, isAlive);
   // The next save of a machine that comes back under its name must not take an old one's word.
   await sweepIntents(config.state_dir, isAlive);
-  if (config.checkpoint.dir !== undefined) await sweepStaged(config, isAlive);
   const { checkpoints } = node.context;
+  await sweepStaged(node.context, isAlive);
   if (checkpoints)
     await checkpoints.store
       .jobs()
       .then((keys) => checkpoints.custody.releaseForgotten(keys, isAlive))
       .catch((error: unknown) => node.log.warn(`claims could not be looked at: ${messageOf(error)}`));
   for (const file of await readdir(config.scratch.dir).catch(() => [] as string[]))
-    if (isMachineDisk(file) && !isAlive(file.replace(/\.img$/, '')))
-      await removeScratch(join(config.scratch.dir, file));
+    if (isLeftOver(file, isAlive)) await removeScratch(join(config.scratch.dir, file));
   if (config.network.mode === 'bridge') {
     const released = await releaseStale(config.network.claims_dir, hostname(), isAlive, isStored);
     if (released.length > 0)
@@ -252,7 +254,11 @@ async function hasCheckpoint({ context: { checkpoints } }: Node, machine: string
   return false;
 }
 
-/** The directory is the site's: what is not ours stays. */
-function isMachineDisk(file: string): boolean {
-  return file.startsWith(MACHINE_PREFIX) && file.endsWith('.img');
+/**
+ * A machine's disk (`NAME.img`), one that was being unpacked (`NAME.img.part`), or the copy of it that a checkpoint was made of (`.NAME.snapshot`), when there is no such machine. The
+ * directory is the site's: what is not ours stays.
+ */
+export function isLeftOver(file: string, isAlive: (machine: string) => boolean): boolean {
+  const machine = /^(.+)\.img(?:\.part)?$/.exec(file)?.[1] ?? /^\.(.+)\.snapshot$/.exec(file)?.[1];
+  return machine?.startsWith(MACHINE_PREFIX) === true && !isAlive(machine);
 }

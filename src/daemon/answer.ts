@@ -1,3 +1,4 @@
+import { isRootsSession } from '../guest/sessions/session-id.ts';
 import { CaddisError, messageOf } from '../model/errors.ts';
 import { formatKey, type HookCall, parseKey, type SchedulerName } from '../model/job.ts';
 import type { HookAnswer, Scheduler } from '../scheduler/scheduler.ts';
@@ -100,6 +101,7 @@ async function migrateAndFollow(node: Node, job: Job, call: HookCall, client: Ho
 }
 
 async function answerStep(node: Node, job: Job, call: HookCall, client: HookClient): Promise<void> {
+  refuseStrangers(job, call);
   if (call.verb === 'exec') return exec(job, call, client);
   if (call.verb === 'shell') return shell(job, call, client, job.identity);
   if (isControlVerb(call.verb)) {
@@ -120,6 +122,18 @@ async function answerStep(node: Node, job: Job, call: HookCall, client: HookClie
     return client.exit(0);
   }
   throw new CaddisError(`"${call.verb}" is not for a job's own socket`);
+}
+
+/**
+ * Root may connect to every job's socket, and runs hooks in environments that users have made: a step is its own user's to start. And the shell that an admin has in the machine is no
+ * session of the job.
+ */
+function refuseStrangers(job: Job, call: HookCall): void {
+  const { uid } = job.identity;
+  if (call.verb === 'exec' && call.uid !== uid)
+    throw new CaddisError(`steps of ${formatKey(job.key)} are for uid ${uid} to start, not for ${call.uid}`);
+  if (uid !== 0 && call.session !== undefined && isRootsSession(call.session))
+    throw new CaddisError(`session ${call.session} is none of ${formatKey(job.key)}'s own`);
 }
 
 async function answerHook(

@@ -6,12 +6,11 @@ import type { Config } from '../config/schema.ts';
 import { CaddisError } from '../model/errors.ts';
 import { MiB } from '../model/units.ts';
 import { guestMounts } from '../vm/host-mounts.ts';
+import { SCRIPT_MAX_BYTES } from './carry-in.ts';
 import type { Guest } from './guest.ts';
 import type { Job } from './job.ts';
 
-/** Slurm's own bound (MAX_BATCH_SCRIPT_SIZE); Grid Engine has none worth naming. */
-const SCRIPT_MAX_BYTES = 4 * MiB;
-/** A cat(1) in the guest; under TCG on a loaded host a start takes a second or two. */
+/** A head(1) in the guest; under TCG on a loaded host a start takes a second or two. */
 const READ_TIMEOUT_MS = 60_000;
 const PATH = '/usr/local/bin:/usr/bin:/bin';
 

@@ -10,7 +10,6 @@ import type { JobEvent, JobStep } from '../jobs/transitions.ts';
 import { Libvirt } from '../libvirt/index.ts';
 import { CaddisError, messageOf } from '../model/errors.ts';
 import { formatKey, type JobKey, type SchedulerName } from '../model/job.ts';
-import { Bandwidth } from '../pressure/bandwidth.ts';
 import { createGridEngine } from '../scheduler/gridengine/index.ts';
 import type { Scheduler } from '../scheduler/scheduler.ts';
 import { createSlurm } from '../scheduler/slurm/index.ts';
@@ -48,6 +47,7 @@ import { guestSample } from './pressure/guest-sample.ts';
 import { heldByBorrowers } from './pressure/lending.ts';
 import { serveMetrics } from './pressure/metrics.ts';
 import { Sampler } from './pressure/sampler.ts';
+import { SaveSpeed } from './pressure/save-speed.ts';
 import type { NodeView } from './pressure/view.ts';
 import { decideRelay } from './relay.ts';
 import type { NodeContext } from './start-machine.ts';
@@ -74,7 +74,7 @@ export class Daemon implements Node {
   readonly log: Log;
   readonly jobs = new JobTable();
   readonly schedulers = new Map<SchedulerName, Scheduler>();
-  readonly saves = new Bandwidth();
+  readonly saves: SaveSpeed;
   readonly deeds: Deeds;
   readonly giveBack: GiveBack;
   readonly version = VERSION;
@@ -94,12 +94,15 @@ export class Daemon implements Node {
   #orphanCheck: NodeJS.Timeout | undefined;
   #sampler: Sampler | undefined;
   readonly #growth = new Growth(this);
+  /** Uids that have one. */
+  readonly #userSockets = new Set<number>();
   #metrics: Server | undefined;
 
   constructor(config: Config, log: Log) {
     this.config = config;
     this.log = log;
     this.deeds = new Deeds(config.state_dir, log);
+    this.saves = new SaveSpeed(config.state_dir, log);
     this.giveBack = new GiveBack(this, () => this.#sampler?.lookSoon());
     const connect = () =>
       Libvirt.openReconnecting(config.libvirt.uri, {
@@ -117,6 +120,7 @@ export class Daemon implements Node {
       keep: config.accounting.keep,
       log,
       schedulers: this.schedulers,
+      ended: (uid) => void this.#openUserSocket(uid),
     });
     this.#server = new HookServer({
       handler: (call, client, socket) => answer(this, call, client, socket, this.#stop.signal),
@@ -184,20 +188,20 @@ export class Daemon implements Node {
 
   /** Where users ask for their own jobs: a socket each, which the kernel opens to nobody else. */
   async #openUserSockets(): Promise<void> {
-    const open = new Set<number>();
-    const add = async (uid: number) => {
-      if (open.has(uid) || uid === 0 || open.size >= USER_SOCKETS_MOST) return;
-      open.add(uid);
+    for (const uid of await this.accounts.jobs.users().catch(() => [])) await this.#openUserSocket(uid);
+  }
+
+  async #openUserSocket(uid: number): Promise<void> {
+    const open = this.#userSockets;
+    if (open.has(uid) || uid === 0 || open.size >= USER_SOCKETS_MOST) return;
+    open.add(uid);
+    try {
       const { gid } = await identityOf(uid);
       await this.#server.listen({ path: userSocket(this.config.run_dir, uid), owner: { uid, gid } });
-    };
-    const tryAdd = (uid: number) =>
-      add(uid).catch((error: unknown) => {
-        open.delete(uid);
-        this.log.warn(`user ${uid} cannot ask for its jobs: ${messageOf(error)}`);
-      });
-    for (const uid of await this.accounts.jobs.users().catch(() => [])) await tryAdd(uid);
-    this.accounts.onUser((uid) => void tryAdd(uid));
+    } catch (error) {
+      open.delete(uid);
+      this.log.warn(`user ${uid} cannot ask for its jobs: ${messageOf(error)}`);
+    }
   }
 
   async #watchPressure(): Promise<void> {
@@ -388,15 +392,19 @@ export class Daemon implements Node {
   }
 
   async #checkOrphans(): Promise<void> {
-    await this.#reconcile();
-    await endOrphans(this);
-    const { checkpoints } = this.context;
-    if (checkpoints)
-      await discardForgotten(this, checkpoints)
-        .then(() => tidyStore(this, checkpoints))
-        .catch((error: unknown) => this.log.warn(`the store could not be swept: ${messageOf(error)}`));
-    if (!this.#stop.signal.aborted)
-      this.#orphanCheck = setTimeout(() => void this.#checkOrphans(), ORPHAN_EVERY_MS);
+    try {
+      await this.#reconcile();
+      await endOrphans(this);
+      const { checkpoints } = this.context;
+      if (checkpoints)
+        await discardForgotten(this, checkpoints)
+          .then(() => tidyStore(this, checkpoints))
+          .catch((error: unknown) => this.log.warn(`the store could not be swept: ${messageOf(error)}`));
+    } finally {
+      // Whatever went wrong with one job: the others are looked after all the same.
+      if (!this.#stop.signal.aborted)
+        this.#orphanCheck = setTimeout(() => void this.#checkOrphans(), ORPHAN_EVERY_MS);
+    }
   }
 
   /** What keeps this node from making machines, if anything. Thorough: also what only an unfit node is asked, because it writes. */

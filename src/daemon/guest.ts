@@ -148,6 +148,14 @@ export class Guest {
     this.#asleep = true;
   }
 
+  /**
+   * The machine is about to go on: the time waits in its port, so that the agent hears of it before the job's processes do much. It makes them wait for NFS servers that
+   * have forgotten the machine meanwhile.
+   */
+  awaking(): void {
+    this.#link.setClock();
+  }
+
   /** The machine goes on; its clock has stood still. */
   awake(): void {
     this.#asleep = false;

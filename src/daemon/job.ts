@@ -171,6 +171,17 @@ export class Job {
     return requestOf(this.facts);
   }
 
+  /** For how long it has stood still on this node, in milliseconds. */
+  get stoodStillMs(): number {
+    return this.frozenMs + (this.frozenSinceMs === undefined ? 0 : performance.now() - this.frozenSinceMs);
+  }
+
+  /** For how long it has run in all, in milliseconds, without what it stood still here. */
+  get ranMs(): number {
+    const { startedAt, ranBeforeMs = 0 } = this.facts;
+    return ranBeforeMs + Math.max(0, Date.now() - Date.parse(startedAt) - this.stoodStillMs);
+  }
+
   /** Runs `work` alone: growth is asked for by every step of a job, often at the same time. */
   exclusive<T>(work: () => Promise<T>): Promise<T> {
     return this.#sizing.take(work);

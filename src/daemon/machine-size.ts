@@ -7,7 +7,7 @@ import { CaddisError, NodeUnfit } from '../model/errors.ts';
 import { formatBytes, MiB } from '../model/units.ts';
 import { markBytes } from '../pressure/growth.ts';
 import { admitMemory } from '../vm/capacity.ts';
-import { memoryToKeep, memoryToPlug, mostOffered } from '../vm/grow.ts';
+import { BLOCK_BYTES, memoryToKeep, memoryToPlug, mostOffered, mostToPlug } from '../vm/grow.ts';
 import type { BaseShape } from '../vm/shape.ts';
 import type { Job } from './job.ts';
 import type { NodeContext } from './start-machine.ts';
@@ -21,7 +21,6 @@ const ADOPTED_LOSS_BYTES = 48 * MiB;
 /** A guest gives memory back as far as it can, which it tries at once and then ever more seldom (facts: "virtio-mem shrink"). */
 const UNPLUG_MS = 5_000;
 const LOOK_EVERY_MS = 500;
-const BLOCK_BYTES = 2 * MiB;
 
 /**
  * Grows a running machine to these sizes (undefined: leave). Throws NodeUnfit when the node or its maxima do not allow it, or the guest does not show it in time.
@@ -52,7 +51,7 @@ export async function grow(
 
   const asked = wanted.memoryBytes ?? job.sizes.memoryBytes ?? 0;
   const memoryBytes = fitting(job, asked, shape);
-  const mostPlugged = shape.maxMemoryBytes - shape.baseMemoryBytes;
+  const mostPlugged = mostToPlug(shape);
   for (let attempt = 0; attempt < GROW_ATTEMPTS; attempt++) {
     const now = { pluggedBytes: job.sizes.pluggedBytes, availableBytes: offered(job) };
     const plug = Math.min(memoryToPlug(memoryBytes, now), mostPlugged);
@@ -106,7 +105,7 @@ function fitting(job: Job, wantedBytes: number, shape: BaseShape): number {
 
 /** The most memory that a job's machine could offer it. */
 export function mostMemory(job: Job, shape: BaseShape): number {
-  return mostOffered(shape.maxMemoryBytes - shape.baseMemoryBytes, {
+  return mostOffered(mostToPlug(shape), {
     pluggedBytes: job.sizes.pluggedBytes,
     availableBytes: offered(job),
   });

@@ -1,7 +1,6 @@
 import type { Config } from '../config/schema.ts';
 import type { JobEvent, JobStep } from '../jobs/transitions.ts';
 import type { JobKey, SchedulerName } from '../model/job.ts';
-import type { Bandwidth } from '../pressure/bandwidth.ts';
 import type { Scheduler } from '../scheduler/scheduler.ts';
 import type { Accounts } from './accounting/accounts.ts';
 import type { SchedulerCalls } from './accounting/scheduler-calls.ts';
@@ -11,6 +10,7 @@ import type { JobTable } from './job-table.ts';
 import type { Log } from './log.ts';
 import type { Deeds } from './pressure/deeds.ts';
 import type { GiveBack } from './pressure/give-back.ts';
+import type { SaveSpeed } from './pressure/save-speed.ts';
 import type { NodeView } from './pressure/view.ts';
 import type { NodeContext } from './start-machine.ts';
 
@@ -29,7 +29,7 @@ export interface Node {
   /** What the last look at machines and host gave; undefined before the first. */
   readonly view: NodeView | undefined;
   /** What saves move in a second. */
-  readonly saves: Bandwidth;
+  readonly saves: SaveSpeed;
   /** What was done to jobs for the sake of others, and why. */
   readonly deeds: Deeds;
   readonly giveBack: GiveBack;

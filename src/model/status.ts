@@ -31,6 +31,8 @@ export interface MachineStatus {
   readonly queue: string;
   readonly incarnation: string;
   readonly machine: string;
+  /** Id of the image that it was made of. */
+  readonly image: string;
   readonly phase: string;
   readonly link: 'up' | 'down';
   readonly steps: number;

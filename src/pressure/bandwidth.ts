@@ -2,12 +2,12 @@ import { MiB } from '../model/units.ts';
 
 /** A modest disk over a busy network: what is expected before anything was saved here. */
 const FIRST_BYTES_PER_SECOND = 80 * MiB;
-/** The newest save counts for a third: a store that slows down is noticed after two. */
-const NEWEST = 1 / 3;
+/** A save that was faster counts for a third. One that was slower counts at once: a prediction that is too short leaves an owner without what is its own. */
+const FASTER_COUNTS = 1 / 3;
 /** Less than this says more of what a save costs whatever its size than of what it moves. */
 const LEAST_BYTES = 32 * MiB;
 
-/** What saves move in a second, as a moving average. */
+/** What saves move in a second, as a moving average that is slow to believe in better times. */
 export class Bandwidth {
   #bytesPerSecond: number;
 
@@ -22,6 +22,8 @@ export class Bandwidth {
   /** `bytes` of the host's memory were saved in `ms`. */
   saw(bytes: number, ms: number): void {
     if (bytes < LEAST_BYTES || !(ms > 0)) return;
-    this.#bytesPerSecond += NEWEST * ((1000 * bytes) / ms - this.#bytesPerSecond);
+    const newest = (1000 * bytes) / ms;
+    const change = newest - this.#bytesPerSecond;
+    this.#bytesPerSecond += change > 0 ? FASTER_COUNTS * change : change;
   }
 }

@@ -120,7 +120,10 @@ function forMemory(plan: MemoryPlan, { storeTrouble, parked }: Situation): Act[]
           return [
             act(
               victim.job,
-              { do: 'reclaim', balloonBytes: victim.balloonBytes + victim.reclaimableBytes },
+              {
+                do: 'reclaim',
+                balloonBytes: victim.balloonBytes + victim.untouchedBytes + victim.reclaimableBytes,
+              },
               obstacle === undefined ? plan.why : `${plan.why}; it cannot be saved: ${obstacle}`,
             ),
           ];

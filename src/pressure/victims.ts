@@ -12,6 +12,8 @@ export interface Victim {
   readonly balloonBytes: number;
   /** What its balloon could get beside: what the guest has touched and does not use. */
   readonly reclaimableBytes: number;
+  /** Guest memory that has no page of the host behind it: a balloon takes it first, and nobody gains by it. */
+  readonly untouchedBytes: number;
   /** A balloon was told its size a moment ago. */
   readonly isReclaiming: boolean;
   readonly growthBytesPerSecond: number;

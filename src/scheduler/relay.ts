@@ -54,7 +54,15 @@ export function hasLongOption(
   names: readonly string[],
 ): boolean {
   const end = firstOperand(argv, table) ?? argv.length;
-  return argv.slice(1, end).some((word) => names.includes(/^--([a-z-]+)/.exec(word)?.[1] ?? ''));
+  return argv.slice(1, end).some((word) => {
+    const given = /^--([a-z-]+)/.exec(word)?.[1] ?? '';
+    return names.some((name) => isShortFor(given, name));
+  });
+}
+
+/** getopt_long(3) takes any beginning of a long option that means no other. What means several it refuses: nothing hangs on whether we do. */
+function isShortFor(given: string, name: string): boolean {
+  return given === name || (given.length > 1 && name.startsWith(given));
 }
 
 /** Values of the options before the first operand that are called by one of `names` (one letter: short; else long). */
@@ -87,7 +95,8 @@ function optionOf(word: string, table: OptionTable): { name?: string; value?: st
 }
 
 function takesNextWord(word: string, table: OptionTable): boolean {
-  if (word.startsWith('--')) return !word.includes('=') && !table.longFlags.has(word.slice(2));
+  if (word.startsWith('--'))
+    return !word.includes('=') && ![...table.longFlags].some((flag) => isShortFor(word.slice(2), flag));
   // `-vn4`: flags may be bundled; the first letter with a value takes the rest of the word, or the next one.
   for (let i = 1; i < word.length; i++)
     if (table.shortWithValue.includes(word[i] as string)) return i === word.length - 1;

@@ -96,8 +96,8 @@ export interface Scheduler {
   noteSize(request: JobRequest, size: MachineSize | undefined, signal: AbortSignal): Promise<void>;
   /** Asks for more memory in a job's name. */
   readonly raise: {
-    /** Throws CaddisError with the reason why that cannot be. */
-    check(request: JobRequest, signal: AbortSignal): Promise<void>;
+    /** Why that cannot be, if so: this job, or its site, is not made for it. Rejects when the controller does not say. */
+    obstacle(request: JobRequest, signal: AbortSignal): Promise<string | undefined>;
     /** Keeps a task that runs from starting again before it has been asked for more, where its scheduler would be quicker. Until `release`. */
     hold(request: JobRequest, signal: AbortSignal): Promise<void>;
     /** In place of what was asked for, once the task waits: until then it is waited for, until `signal` aborts. Rejects with what the command says. */

@@ -111,6 +111,16 @@ async function stopSending(from: string, name: string, certificates: PeerCertifi
   }
 }
 
+/** Whether a libvirtd answers there. Rejects when not, or when it does not take our certificate. */
+export async function askPeer(uri: string, certificates: PeerCertificates): Promise<void> {
+  const peer = await openPeer(uri, certificates);
+  try {
+    await peer.version({ timeoutMs: OPEN_TIMEOUT_MS });
+  } finally {
+    await peer.close();
+  }
+}
+
 async function openPeer(uri: string, certificates: PeerCertificates) {
   const { protocol, hostname: host, port } = new URL(uri);
   const at = { host, ...(port === '' ? {} : { port: Number(port) }) };

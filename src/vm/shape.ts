@@ -1,4 +1,5 @@
 import { MiB } from '../model/units.ts';
+import { hotplugRegion } from './grow.ts';
 import { escapeXml } from './xml.ts';
 
 export type Acceleration = 'kvm' | 'tcg';
@@ -69,7 +70,7 @@ const ROOT_BUS_SLOTS = { root: 0x10, serial: 0x11, balloon: 0x12, rng: 0x13, mem
 export function domainXml(shape: BaseShape, places: MachinePlaces): string {
   const kvm = shape.acceleration === 'kvm';
   const mib = (value: number) => Math.ceil(value / MiB);
-  const hotplugMib = mib(shape.maxMemoryBytes - shape.baseMemoryBytes);
+  const hotplugMib = mib(hotplugRegion(shape));
   const emulated = kvm ? [] : [TCG_ARGUMENTS, clockArguments(shape.tscKhz)];
   const cmdline = [KERNEL_ARGUMENTS, ...emulated, shape.extraKernelArguments].filter(Boolean).join(' ');
   const numa = `<numa><cell id='0' cpus='0-${shape.maxCpus - 1}' memory='${mib(shape.baseMemoryBytes)}' unit='MiB'/></numa>`;
@@ -93,7 +94,7 @@ export function domainXml(shape: BaseShape, places: MachinePlaces): string {
     `<domain type='${kvm ? 'kvm' : 'qemu'}'>
 <name>${escapeXml(places.name)}</name><uuid>${places.uuid}</uuid>
 <metadata>${places.metadata}</metadata>
-<maxMemory slots='4' unit='MiB'>${mib(shape.baseMemoryBytes) + Math.max(hotplugMib, 0) + 128}</maxMemory>
+<maxMemory slots='4' unit='MiB'>${mib(shape.baseMemoryBytes) + hotplugMib + 128}</maxMemory>
 <memory unit='MiB'>${mib(shape.baseMemoryBytes)}</memory>
 <vcpu placement='static' current='1'>${shape.maxCpus}</vcpu>
 <os><type arch='x86_64' machine='${escapeXml(shape.machine)}'>hvm</type>

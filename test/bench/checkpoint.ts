@@ -3,6 +3,7 @@ import { setTimeout } from 'node:timers/promises';
 import { asUser } from '../integration/support/batch.ts';
 import { startOn, stopOn } from '../lab/caddisd.ts';
 import type { Lab, LabHost } from '../lab/host.ts';
+import { until } from '../lab/process.ts';
 import { type BenchOptions, type Figures, onLab } from './bench.ts';
 import { criu } from './criu.ts';
 import { handOvers } from './hand-over.ts';
@@ -20,6 +21,7 @@ const FLAT_OUT_MB_PER_S = 10_000;
 /** While caddisd is stopped the job is not to stop by itself: its guest is given this before. */
 const LONG_LEASE = '[checkpoint]\nlease = 600\n';
 const LEASE_TAKEN_MS = 3000;
+const TAKEN_UP_MS = 60_000;
 const FROM_STORE = '[checkpoint]\npark = 0\n';
 
 /**
@@ -57,9 +59,9 @@ async function ofSize(lab: Lab, megabytes: number, runs: number, say: BenchOptio
     await setDirtyRate(job, 0);
     say(`${megabytes} MB: requeue`);
     // A machine that stands where it was would be thawed.
-    await startAnew(lab, node, FROM_STORE);
+    await startAnew(lab, node, job, FROM_STORE);
     const requeued = await requeue(lab, node, job);
-    await startAnew(lab, node);
+    await startAnew(lab, node, job);
     say(`${megabytes} MB: hand-over`);
     const handedOver = await handOvers(lab, job, node, other);
     say(`${megabytes} MB: plain libvirt`);
@@ -83,9 +85,13 @@ async function ofSize(lab: Lab, megabytes: number, runs: number, say: BenchOptio
   }
 }
 
-async function startAnew(lab: Lab, node: LabHost, extra = ''): Promise<void> {
+/** It answers before it has taken up all its machines. */
+async function startAnew(lab: Lab, node: LabHost, job: LiveJob, extra = ''): Promise<void> {
   await stopOn(node);
   await startOn(lab, node, extra);
+  await until(`${job.key} to be taken up`, () => domainOf(node, job).catch(() => undefined), {
+    timeoutMs: TAKEN_UP_MS,
+  });
 }
 
 /** libvirt alone, on the job's own machine: caddisd is stopped meanwhile, and takes the machine back afterwards. */
@@ -97,16 +103,15 @@ async function withoutCaddisd(
   restoreAim: (virshRestoreMs: number) => Figures,
 ): Promise<{ plain: Figures; migration: Figures }> {
   const domain = await domainOf(node, job);
-  await stopOn(node);
-  await startOn(lab, node, LONG_LEASE);
+  await startAnew(lab, node, job, LONG_LEASE);
   await setTimeout(LEASE_TAKEN_MS);
   await stopOn(node);
   try {
-    const { figures, restoreMs } = await plainSave(lab, node, domain);
+    const { figures, restoreFromStoreMs } = await plainSave(lab, node, domain);
     // It would end a machine that is no job's.
     await stopOn(other);
     const migration = await liveMigrations(job, { domain, from: node, to: other }, DIRTY_MB_PER_S);
-    return { plain: { virsh: figures, restore_aim: restoreAim(restoreMs) }, migration };
+    return { plain: { virsh: figures, restore_aim: restoreAim(restoreFromStoreMs) }, migration };
   } finally {
     await Promise.all([startOn(lab, node), startOn(lab, other)]);
   }

@@ -15,9 +15,10 @@ export async function daemonMemory(
 ): Promise<Figures> {
   const host = lab.nodes.find(({ name }) => name === node);
   if (!host) throw new Error(`no node ${node} in the lab`);
-  const before = await status(host);
   const made = new MachinesByHook(lab, node);
+  await made.begin();
   try {
+    const before = await status(host);
     for (let i = before.machines.length; i < machines; i++) {
       await made.add();
       say(`${i + 1} of ${machines} machines`);

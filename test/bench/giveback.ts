@@ -1,135 +1,114 @@
-import { machineOf } from '../integration/moving/support.ts';
-import {
-  beginTurn,
-  endOfTurn,
-  explain,
-  makeSmall,
-  outputOf,
-  remove,
-  restart,
-  smallNode,
-  startBorrower,
-  startOwner,
-  type Turn,
-  untilDone,
-  untilRested,
-  untilSays,
-  type Work,
-  wake,
-} from '../integration/pressure/lending.ts';
-import { waitForEnd } from '../integration/support/batch.ts';
-import type { Lab, LabHost } from '../lab/host.ts';
+import { messageOf } from '../../src/model/errors.ts';
+import { endOfTurn, restart, type Turn, untilRested, wake } from '../integration/pressure/lending.ts';
+import type { BatchSystem } from '../integration/support/batch.ts';
+import type { Lab } from '../lab/host.ts';
 import { pinRunner } from '../lab/pinning.ts';
 import { type Bench, type BenchOptions, type Figures, onLab } from './bench.ts';
-import { type Watched, watchGiveBack } from './giveback-watch.ts';
-import { median, rounded, spread } from './statistics.ts';
+import { type GivenBack, giveBackOnce, withOwner } from './giveback-scene.ts';
+import { notice } from './notice.ts';
+import { runaway } from './runaway.ts';
+import { spread } from './statistics.ts';
 
 const SIZES_MB = [200, 1000, 2000];
 const RUNS = 3;
 const SECONDS = 120;
-/** Blocks in which Linux brings plugged memory online, and what a machine is made with. */
-const BLOCK_MIB = 128;
-const BASE_MIB = 256;
+/** An owner of which only the give-back is wanted works until it is taken away. */
+const LONGEST_S = 300;
+const FROZEN_AIM_MS = 2_000;
 
 /**
- * How soon an owner that wakes up has what was lent to a borrower of each size, by what the host's /proc says of both QEMUs, beside what was predicted; and what the owner
- * notices of it: its work beside a borrower that is evicted against its work alone, in turns, beside how much it differs alone.
+ * How soon an owner that wakes up has what was lent to a borrower of each size, by what the host's /proc says of both QEMUs, beside what was predicted. For the first size also what the owner
+ * notices of it: its work beside a borrower that is evicted against its work alone, in turns, beside how much it differs alone. Of the others, and of Grid Engine, one give-back each: the
+ * scheduler only carries out the requeue, and a turn of two minutes for each would take an hour. Last, what a neighbour notices of a job that meets its wall.
  */
 export const giveback: Bench = (options) =>
   onLab(options.say, async (lab) => {
     await pinRunner();
+    const { seconds = SECONDS, runs = RUNS, say } = options;
+    const [first = 0, ...others] = options.sizes ?? SIZES_MB;
     const figures: Record<string, Figures> = {};
+    const begun = performance.now();
+    /** What was measured in a quarter of an hour is not lost by what comes after it. */
+    const part = async (name: string, of: () => Promise<Figures>) => {
+      figures[name] = await of().catch((error: unknown) => {
+        say(`${name} failed: ${error instanceof Error ? error.stack : error}`);
+        return { failed: messageOf(error) };
+      });
+      say(
+        `${name}, after ${Math.round((performance.now() - begun) / 1000)} s: ${JSON.stringify(figures[name])}`,
+      );
+    };
     try {
-      for (const size of options.sizes ?? SIZES_MB)
-        figures[`borrower_${size}_mb`] = await measure(lab, size, options);
+      await part(nameOf(first), () => measure(lab, first, { seconds, runs, say }));
+      for (const size of others) await part(nameOf(size), () => timesOf(lab, 'slurm', size, say));
+      await part(`gridengine_${nameOf(first)}`, () => timesOf(lab, 'gridengine', first, say));
+      await part('runaway', () => runaway(lab, runs, say));
     } finally {
       for (const node of lab.nodes) await restart(lab, node);
     }
-    return { window_seconds: options.seconds ?? SECONDS, ...figures };
+    return {
+      turn_seconds: seconds,
+      took_seconds: Math.round((performance.now() - begun) / 1000),
+      ...figures,
+    };
   });
 
-interface Round {
-  readonly watched: Watched;
-  readonly predictedMs: number;
+function nameOf(size: number): string {
+  return `borrower_${size}_mb`;
+}
+
+interface Round extends GivenBack {
   readonly beside: Turn;
   readonly alone: Turn;
 }
 
-async function measure(lab: Lab, size: number, options: BenchOptions): Promise<Figures> {
-  const { runs = RUNS, say } = options;
-  const [node] = lab.nodes as [LabHost];
-  const owned = Math.ceil((1.5 * size + 1000) / BLOCK_MIB) * BLOCK_MIB + BASE_MIB;
-  await makeSmall(lab, owned);
-  const work = { megabytes: Math.round(owned - 64 - 500), seconds: options.seconds ?? SECONDS };
-  const owner = await startOwner(lab, 'slurm', node, owned - 64, [work]);
-  const rounds: Round[] = [];
-  try {
-    for (let run = 1; run <= runs; run++) {
-      rounds.push(await round(lab, node, owner, { size, owned, run, work }));
-      say(`borrower of ${size} MB, run ${run}: ${JSON.stringify(rounds.at(-1)?.watched)}`);
-    }
-  } finally {
-    await remove(lab, owner);
-    await waitForEnd(lab, 'slurm', owner.id);
-  }
-  return inFigures(rounds);
-}
-
-async function round(
+/** Turns beside a borrower and turns alone, alternating. */
+function measure(
   lab: Lab,
-  node: LabHost,
-  owner: Awaited<ReturnType<typeof startOwner>>,
-  { size, owned, run, work }: { size: number; owned: number; run: number; work: Work },
-): Promise<Round> {
-  // A new caddisd has not seen the owner grow in an earlier turn: what it grew by is not lent for two minutes.
-  await restart(lab, node, smallNode(owned));
-  const borrower = await startBorrower(lab, 'slurm', { memory: size + 150, megabytes: size });
-  try {
-    await untilSays(borrower, 'tick 3 ');
-    const [mine, lent] = await Promise.all([pidOf(node, owner), pidOf(node, borrower)]);
-    if (run > 1) await untilRested(node, owner);
-    const watch = watchGiveBack(mine, lent);
-    const turn = 2 * run - 1;
-    await beginTurn(owner, turn, work);
-    const watched = await watch;
-    const evicted = await untilDone(node, borrower, 'evict');
-    const beside = await endOfTurn(owner, turn);
-    await untilRested(node, owner);
+  size: number,
+  { seconds, runs, say }: { seconds: number; runs: number; say: BenchOptions['say'] },
+): Promise<Figures> {
+  return withOwner(lab, { system: 'slurm', size, seconds }, async (scene) => {
+    const { node, owner, work } = scene;
+    const rounds: Round[] = [];
+    for (let run = 1; run <= runs; run++) {
+      const turn = 2 * run - 1;
+      const given = await giveBackOnce(scene, turn);
+      const beside = await endOfTurn(owner, turn);
+      await untilRested(node, owner);
+      rounds.push({ ...given, beside, alone: await wake(owner, turn + 1, work) });
+      say(`borrower of ${size} MB, run ${run}: ${JSON.stringify(rounds.at(-1))}`);
+    }
     return {
-      ...{ watched, beside, alone: await wake(owner, turn + 1, work) },
-      predictedMs: evicted.numbers.predicted_give_back_ms ?? Number.NaN,
+      ...inFigures(rounds),
+      owner_allocation: notice(rounds, ({ allocatedSeconds }) => allocatedSeconds),
+      owner_work: notice(rounds, ({ unitsPerSecond }) => 1 / unitsPerSecond),
     };
-  } catch (error) {
-    const { history } = await explain(node, borrower);
-    throw new Error(`${JSON.stringify(history)}\n${await outputOf(owner)}`, { cause: error });
-  } finally {
-    await remove(lab, borrower);
-    await waitForEnd(lab, 'slurm', borrower.id);
-  }
+  });
 }
 
-async function pidOf(node: LabHost, { key }: { key: string }): Promise<number> {
-  const pid = (await machineOf(node, { key }))?.qemu_pid;
-  if (!pid) throw new Error(`no QEMU of ${key} on ${node.name}`);
-  return pid;
+/** One give-back, and no more. */
+function timesOf(lab: Lab, system: BatchSystem, size: number, say: BenchOptions['say']): Promise<Figures> {
+  return withOwner(lab, { system, size, seconds: LONGEST_S }, async (scene) => {
+    const given = await giveBackOnce(scene, 1);
+    say(`borrower of ${size} MB, ${system}: ${JSON.stringify(given)}`);
+    return inFigures([given]);
+  });
 }
 
-function inFigures(rounds: readonly Round[]): Figures {
-  const of = (what: (one: Round) => number) => spread(rounds.map(what), 'ms');
-  const slower = (what: (turn: Turn) => number) => {
-    const beside = median(rounds.map((one) => what(one.beside)));
-    const alone = rounds.map((one) => what(one.alone));
-    return {
-      slower_percent: rounded(100 * (beside / median(alone) - 1)),
-      alone_spread_percent: rounded((100 * (Math.max(...alone) - Math.min(...alone))) / median(alone)),
-    };
-  };
+function inFigures(given: readonly GivenBack[]): Figures {
+  const of = (what: (one: GivenBack) => number) => spread(given.map(what), 'ms');
   return {
-    from_first_page_to_frozen: of(({ watched }) => watched.frozenMs),
+    from_first_page_to_frozen: {
+      ...of(({ watched }) => watched.frozenMs),
+      aim_ms: FROZEN_AIM_MS,
+      met: given.every(({ watched }) => watched.frozenMs <= FROZEN_AIM_MS),
+    },
     to_cpu_gone: of(({ watched }) => watched.cpuGoneMs),
     to_memory_gone: of(({ watched }) => watched.memoryGoneMs),
-    predicted_give_back: of(({ predictedMs }) => predictedMs),
-    owner_allocation: slower(({ allocatedSeconds }) => allocatedSeconds),
-    owner_work: slower(({ unitsPerSecond }) => 1 / unitsPerSecond),
+    eviction_predicted: of(({ predictedMs }) => predictedMs),
+    eviction_took: of(({ tookMs }) => tookMs),
+    cpu_of_its_qemu: of(({ watched }) => watched.savingCpuMs),
+    cpu_of_the_rest_of_the_host: of(({ watched }) => watched.othersCpuMs),
   };
 }

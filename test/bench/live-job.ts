@@ -1,5 +1,7 @@
 import { readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+
+import { baseMemory, presentMemory } from '../../src/vm/devices.ts';
 import { submit } from '../integration/support/batch.ts';
 import { hookClient } from '../lab/caddisd.ts';
 import type { Lab, LabHost } from '../lab/host.ts';
@@ -65,12 +67,25 @@ export async function setDirtyRate(job: LiveJob, megabytesPerSecond: number): Pr
   );
 }
 
-/** What the guest uses at this moment: MemTotal less MemFree, bytes. */
-export async function usedBytes(lab: Lab, node: LabHost, { id }: LiveJob): Promise<number> {
-  const script = throughHook(id, ['cat', '/proc/meminfo']).join(' ');
+/** What the guest uses at this moment, in bytes. */
+interface Usage {
+  /** The machine's memory less MemFree. */
+  readonly usedBytes: number;
+  /** What of it the kernel does not count in MemTotal: its own code and data, and the descriptions of all pages. */
+  readonly kernelBytes: number;
+}
+
+export async function usageOf(lab: Lab, node: LabHost, job: LiveJob): Promise<Usage> {
+  const script = throughHook(job.id, ['cat', '/proc/meminfo']).join(' ');
   const text = await bash(lab, { host: node.name, script, user: 'alice' });
-  const kib = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(text)?.[1]);
-  return (kib('MemTotal') - kib('MemFree')) * 1024;
+  const bytes = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(text)?.[1]) * 1024;
+  const domain = await domainOf(node, job);
+  const xml = await on(node, ['virsh', '-c', 'qemu:///system', 'dumpxml', domain], { timeoutMs: 30_000 });
+  const memoryBytes = baseMemory(xml) + presentMemory(xml);
+  return {
+    usedBytes: memoryBytes - bytes('MemFree'),
+    kernelBytes: memoryBytes - bytes('MemTotal'),
+  };
 }
 
 /** libvirt's name of the job's machine on a node. */

@@ -22,7 +22,7 @@ const benches: Record<string, { says: string; load: () => Promise<Bench> }> = {
     load: async () => (await import('./checkpoint.ts')).checkpoint,
   },
   giveback: {
-    says: 'how soon an owner has back what was lent, beside the predicted times, and what it notices',
+    says: 'how soon an owner has back what was lent, beside the predicted times, and what it notices; the neighbour of a runaway',
     load: async () => (await import('./giveback.ts')).giveback,
   },
   sampling: {
@@ -48,7 +48,7 @@ ${Object.entries(benches)
   --tasks N     tasks of the array (rpc; default 200)
   --megabytes N bytes of each transfer (exec, default 100; datapath, default 1000)
   --machines N  machines on one node for the daemon's memory (exec; default 10, 0: leave it out), or of sampling's real part (default 6)
-  --sizes N,N   MB of live data (checkpoint; default 50,500; 2000 takes longer; giveback; default 200,1000,2000)
+  --sizes N,N   MB of live data (checkpoint; default 50,500; 2000 takes longer; giveback, whose owner is asked of the first only; default 200,1000,2000)
   --seconds N   of each turn of the owner's work (giveback; default 120)`;
 
 try {

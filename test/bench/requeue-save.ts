@@ -7,7 +7,7 @@ import { on, until } from '../lab/process.ts';
 import type { Figures } from './bench.ts';
 import { type LogLine, linesOf, logLength } from './daemon-log.ts';
 import { ddSeconds } from './dd.ts';
-import { type LiveJob, lastTick, usedBytes } from './live-job.ts';
+import { type LiveJob, lastTick, usageOf } from './live-job.ts';
 import { rounded } from './statistics.ts';
 
 const DEADLINE_MS = 240_000;
@@ -21,7 +21,7 @@ export async function requeue(
   node: LabHost,
   job: LiveJob,
 ): Promise<{ figures: Figures; virshRestoreAim: (virshRestoreMs: number) => Figures }> {
-  const used = await usedBytes(lab, node, job);
+  const { usedBytes, kernelBytes } = await usageOf(lab, node, job);
   const from = await logLength(lab, node);
   const tick = await lastTick(job);
   const requested = Date.now();
@@ -35,16 +35,20 @@ export async function requeue(
   );
   // Ticks that were printed before the freeze do not count: their number is known only when the old output is back.
   const lines = await linesOf(lab, node, job.key, from);
-  const [frozen, saved] = ['frozen', 'saved as'].map((words) => find(lines, words));
-  if (!frozen || !saved) throw new Error(`${job.key}: caddisd's log on ${node.name} lacks its save`);
+  const [frozen, written, saved] = ['frozen', 'checkpoint written', 'saved as'].map((words) =>
+    find(lines, words),
+  );
+  if (!frozen || !written || !saved)
+    throw new Error(`${job.key}: caddisd's log on ${node.name} lacks its save`);
   const next = await nextLine(job, tick, ready.at);
+  const restored = find(lines, 'memory restored')?.fields ?? {};
   const image = await newestImage(lab, job);
   const imageBytes = (await stat(image)).size;
   const storeRead = await timed(node, ['dd', `if=${image}`, 'of=/dev/null', 'bs=4M', 'status=none']);
   const ddStore = await ddSeconds(node, lab.paths.store, imageBytes);
   const saveSeconds = (saved.fields.ms ?? Number.NaN) / 1000;
   const restoreMs = (ready.fields.scratch ?? 0) + (ready.fields.restore ?? Number.NaN);
-  const imageLimit = IMAGE_AIM.ratio * used + IMAGE_AIM.extraBytes;
+  const imageLimit = IMAGE_AIM.ratio * usedBytes + IMAGE_AIM.extraBytes;
   const saveLimit = SAVE_AIM.ratio * ddStore + SAVE_AIM.extraSeconds;
   return {
     figures: {
@@ -55,13 +59,15 @@ export async function requeue(
       },
       image: {
         image_bytes: imageBytes,
-        used_bytes: used,
-        image_over_used_ratio: rounded(imageBytes / used),
+        used_bytes: usedBytes,
+        used_without_kernel_bytes: usedBytes - kernelBytes,
+        image_over_used_ratio: rounded(imageBytes / usedBytes),
         aim_bytes: Math.round(imageLimit),
         met: imageBytes <= imageLimit,
       },
       save: {
         save_seconds: rounded(saveSeconds),
+        ...Object.fromEntries(Object.entries(written.fields).map(([name, ms]) => [`${name}_ms`, ms])),
         dd_store_fdatasync_seconds: rounded(ddStore),
         aim_seconds: rounded(saveLimit),
         met: saveSeconds <= saveLimit,
@@ -70,6 +76,9 @@ export async function requeue(
         restore_ms: restoreMs,
         // Nothing can be restored from the store faster than it is read.
         dd_read_of_store_ms: Math.round(storeRead),
+        // Beside each other: the image read and hashed, and what libvirt takes to make the machine.
+        restore_read_and_hash_ms: restored.read ?? null,
+        restore_libvirt_ms: restored.libvirt ?? null,
         wake_ms: ready.fields.wake ?? null,
         ...Object.fromEntries(Object.entries(ready.fields).map(([name, ms]) => [`prolog_${name}_ms`, ms])),
       },
@@ -77,7 +86,7 @@ export async function requeue(
     },
     virshRestoreAim: (virshMs) => ({
       restore_ms: restoreMs,
-      virsh_restore_ms: Math.round(virshMs),
+      virsh_restore_from_store_ms: Math.round(virshMs),
       aim_ms: Math.round(RESTORE_AIM.ratio * virshMs),
       met: restoreMs <= RESTORE_AIM.ratio * virshMs,
     }),

@@ -101,6 +101,9 @@ function mergeTables(base: string, extra: string): string {
 const NFS_OPTIONS =
   'vers=4.2,hard,proto=tcp,timeo=50,lookupcache=positive,acregmin=1,acregmax=3,acdirmin=1,acdirmax=3';
 
+/** Of machines of the lab. As on most nodes, beside the base machine no whole blocks of 128 MiB, in which Linux counts memory. */
+export const MEMORY_MAX_MIB = 6_100;
+
 function configText(lab: Lab, host: LabHost): string {
   const cell = cellOf(lab);
   const sge = Object.entries(cell.environment)
@@ -115,7 +118,7 @@ images_dir = "${imagesOf(lab)}"
 qemu_user = "${qemuAccount.name}"
 reserve_memory = "512M"
 cpus_max = 4
-memory_max = "6G"
+memory_max = "${MEMORY_MAX_MIB}M"
 acceleration = "tcg"
 [scratch]
 dir = "${lab.paths.root}/scratch/${host.name}"
@@ -136,7 +139,7 @@ source = "${lab.head.address}:${lab.paths.home}"
 target = "${lab.paths.home}"
 options = "addr=${lab.head.address},${NFS_OPTIONS}"
 [libvirt]
-peer_uri = "qemu+tcp://{host}/system"
+peer_uri = "qemu+tls://{host}/system"
 [checkpoint]
 park = 20
 dir = "${lab.paths.store}"

@@ -51,6 +51,11 @@ export async function availableCpus(): Promise<number[]> {
   });
 }
 
+/** CPU that all of a host has used since its cgroups were made, its machines included, in milliseconds. */
+export async function hostCpuMs(host: string): Promise<number> {
+  return Number(await readFile(join(mountpoint, 'cpuacct', tree, host, 'cpuacct.usage'), 'latin1')) / 1e6;
+}
+
 /** Every live process in the lab's cgroups (of one host, if given), from all hierarchies: a daemon may have left some of them. */
 export async function labProcesses(host?: string): Promise<Set<number>> {
   const pids = new Set<number>();

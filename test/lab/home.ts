@@ -56,6 +56,7 @@ export async function startGanesha(head: LabHost): Promise<void> {
 
 /**
  * A short lease, so that tests of freezes longer than it are short; what moves jobs on a loaded machine asks for a usual one (CADDIS_LAB_NFS_LEASE, in seconds).
+ * CADDIS_LAB_GANESHA_LOG: what its log shall have beside events, as `COMPONENTS { SESSIONS = FULL_DEBUG; }`.
  * Plugins_Dir: a wrong one means no exports and no error (facts/vm.md).
  */
 function ganeshaConf(head: LabHost, recovery: string, service: { uid: number; gid: number }): string {
@@ -100,6 +101,6 @@ EXPORT {
   Anonymous_gid = ${service.gid};
   FSAL { Name = VFS; }
 }
-LOG { Default_Log_Level = EVENT; }
+LOG { Default_Log_Level = EVENT; ${process.env.CADDIS_LAB_GANESHA_LOG ?? ''} }
 `;
 }

@@ -10,6 +10,7 @@ import { startLibvirtd } from './libvirt.ts';
 import { withLock } from './lock.ts';
 import { caddisd, schedulers } from './parts.ts';
 import { pinHead, planCpus, planWhileStarting } from './pinning.ts';
+import { makeCertificates } from './pki.ts';
 import { buildPrograms } from './programs.ts';
 import { labOf, loadState, removeState, saveState } from './state.ts';
 import { startStore } from './store.ts';
@@ -79,7 +80,7 @@ async function start(pinned: boolean, without: readonly string[], log: (line: st
   await saveState(lab, 'starting', pinned);
   step('hosts');
 
-  await makeHomes(users);
+  await Promise.all([makeHomes(users), makeCertificates(labPaths.root, nodes)]);
   const batchSystems = (await schedulers()).filter(({ name }) => !without.includes(name));
   // Side by side: the schedulers need hosts, users and home directories, only caddisd needs all the rest.
   await allOrFirstError([

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 
 import { startDaemon, untilReady } from './daemons.ts';
 import type { LabHost } from './host.ts';
-import { hostDirectory, qemuAccount } from './layout.ts';
+import { hostDirectory, nodeNames, qemuAccount } from './layout.ts';
 import { on } from './process.ts';
 
 /** Starts libvirtd on a node, with QEMU unprivileged; ready when it answers. First start ~1 s (probes QEMU), later less. */
@@ -37,9 +37,13 @@ keepalive_count = 3
 cgroup_controllers = [ "cpu", "devices", "memory", "blkio", "cpuset", "cpuacct" ]
 `;
 
-/** Plain tcp without authentication is for the lab alone: it exists in the lab's own network namespaces only. */
+/**
+ * Nodes reach each other by TLS, as on a site (pki.ts). Plain tcp without authentication is for benches and for whoever looks: it exists in the lab's own network namespaces only.
+ */
 function libvirtdConf(node: LabHost, uuid: string): string {
-  return `listen_tls = 0
+  return `listen_tls = 1
+auth_tls = "none"
+tls_allowed_dn_list = [ ${nodeNames.map((name) => `"CN=${name}"`).join(', ')} ]
 listen_tcp = 1
 listen_addr = "${node.address}"
 auth_tcp = "none"

@@ -8,6 +8,7 @@ import { hostDirectory } from './layout.ts';
 const privateDirectories = [
   '/etc/caddis',
   '/etc/libvirt',
+  '/etc/pki',
   '/run/caddis',
   '/run/libvirt',
   '/var/cache/libvirt',

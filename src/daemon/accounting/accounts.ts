@@ -1,4 +1,3 @@
-import { EventEmitter } from 'node:events';
 import { join } from 'node:path';
 
 import type { JobKey, SchedulerName } from '../../model/job.ts';
@@ -12,14 +11,17 @@ import { Outbox } from './outbox.ts';
 export class Accounts {
   readonly jobs: EndedJobs;
   readonly #outbox: Outbox;
-  readonly #events = new EventEmitter<{ user: [uid: number] }>();
+  readonly #onEnded: (uid: number) => void;
 
   constructor(options: {
     readonly stateDir: string;
     readonly keep: number;
     readonly log: Log;
     readonly schedulers: ReadonlyMap<SchedulerName, Scheduler>;
+    /** Told of each job that has ended, with its user. */
+    readonly ended: (uid: number) => void;
   }) {
+    this.#onEnded = options.ended;
     this.jobs = new EndedJobs(join(options.stateDir, 'ended-jobs.jsonl'), options.keep);
     this.#outbox = new Outbox(join(options.stateDir, 'usage-to-report'), options);
   }
@@ -32,13 +34,8 @@ export class Accounts {
     this.#outbox.stop();
   }
 
-  /** Heard for each job that has ended, with its user. */
-  onUser(listener: (uid: number) => void): void {
-    this.#events.on('user', listener);
-  }
-
   async ended(key: JobKey, job: EndedJob): Promise<void> {
     await Promise.all([this.jobs.add(job), this.#outbox.add(key, job)]);
-    this.#events.emit('user', job.uid);
+    this.#onEnded(job.uid);
   }
 }

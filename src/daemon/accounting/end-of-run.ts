@@ -3,7 +3,6 @@ import { messageOf } from '../../model/errors.ts';
 import { formatKey } from '../../model/job.ts';
 import type { EndedJob } from '../../model/usage.ts';
 import type { Job } from '../job.ts';
-import { ranMs } from '../moving/time-limit.ts';
 import type { Node } from '../node.ts';
 import { lookAtHostCpu, usageOf } from './tally.ts';
 
@@ -35,7 +34,7 @@ export async function accountFor(node: Node, job: Job, { requeued }: { requeued:
 function endedJob(job: Job, baseMemoryBytes: number): EndedJob {
   const usage = usageOf(job);
   const { request } = job.facts;
-  const wallSeconds = ranMs(job) / 1000;
+  const wallSeconds = job.ranMs / 1000;
   const cpus = job.sizes.cpus ?? 1;
   const cpuSeconds = (usage.userMs + usage.systemMs) / 1000;
   return {

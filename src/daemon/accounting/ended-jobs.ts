@@ -63,25 +63,39 @@ export class EndedJobs {
   }
 
   async #add(job: EndedJob): Promise<void> {
-    this.#lines ??= (await this.#read()).length;
+    if (this.#lines === undefined) {
+      await mkdir(dirname(this.#path), { recursive: true, mode: 0o700 });
+      const text = await this.#text();
+      this.#lines = linesOf(text).length;
+      // A line that was torn by a crash does not take the next one with it.
+      if (text !== '' && !text.endsWith('\n')) await appendFile(this.#path, '\n');
+    }
     if (this.#lines >= 2 * this.#keep) {
       const kept = (await this.#read()).slice(-this.#keep);
-      await writeFile(`${this.#path}.new`, kept.map((line) => `${line}\n`).join(''), { mode: 0o600 });
+      const text = kept.map((line) => `${line}\n`).join('');
+      // On disk before it takes the other's place: after a crash there is one of the two.
+      await writeFile(`${this.#path}.new`, text, { mode: 0o600, flush: true });
       await rename(`${this.#path}.new`, this.#path);
       this.#lines = kept.length;
     }
-    await mkdir(dirname(this.#path), { recursive: true, mode: 0o700 });
     await appendFile(this.#path, `${JSON.stringify(job)}\n`, { mode: 0o600 });
     this.#lines += 1;
   }
 
   async #read(): Promise<string[]> {
-    const text = await readFile(this.#path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    return linesOf(await this.#text());
+  }
+
+  #text(): Promise<string> {
+    return readFile(this.#path, 'utf8').catch((error: NodeJS.ErrnoException) => {
       if (error.code === 'ENOENT') return '';
       throw error;
     });
-    return text.split('\n').filter((line) => line !== '');
   }
+}
+
+function linesOf(text: string): string[] {
+  return text.split('\n').filter((line) => line !== '');
 }
 
 function parse(line: string): EndedJob | undefined {

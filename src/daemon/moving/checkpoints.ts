@@ -8,6 +8,7 @@ import type { JobRequest } from '../../model/job.ts';
 import type { Job } from '../job.ts';
 import type { Log } from '../log.ts';
 import { Custody } from './custody.ts';
+import { openStaging } from './staging.ts';
 
 /** What a checkpoint depends on, as this node has it. */
 export interface NodeIdentity {
@@ -24,6 +25,7 @@ export interface Checkpoints {
   readonly store: CheckpointStore;
   readonly custody: Custody;
   readonly identity: NodeIdentity;
+  /** `staging_dir`: root's own directory in the site's. */
   readonly settings: Config['checkpoint'];
 }
 
@@ -34,6 +36,7 @@ export async function openCheckpoints(
   options: { readonly log: Log; readonly overtaken: (job: Job) => void },
 ): Promise<Checkpoints | undefined> {
   if (settings.dir === undefined) return undefined;
+  const staging = await openStaging(settings.staging_dir, options.log);
   const io = nodeIo();
   const store = new CheckpointStore({ dir: settings.dir, io, quotaBytes: settings.quota });
   await store.prepare();
@@ -46,7 +49,7 @@ export async function openCheckpoints(
   });
   await custody.start();
   options.log.info(`checkpoints in ${settings.dir}; this node is ${hostname()}`);
-  return { store, custody, identity, settings };
+  return { store, custody, identity, settings: { ...settings, staging_dir: staging } };
 }
 
 /** What a checkpoint must fit, to be this job's and to go on here. */

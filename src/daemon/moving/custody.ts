@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 import type { CurrentClaim, Parked } from '../../checkpoint/claim-file.ts';
 import { type Claim, Claims } from '../../checkpoint/claims.ts';
-import { ClaimLost, isClaimLost } from '../../checkpoint/errors.ts';
+import { ClaimLost, isCheckpointRefused, isClaimLost } from '../../checkpoint/errors.ts';
 import { Heartbeat } from '../../checkpoint/heartbeat.ts';
 import type { StoreIo } from '../../checkpoint/io.ts';
 import { nodesDirectory } from '../../checkpoint/layout.ts';
@@ -250,16 +250,25 @@ export class Custody {
   async #beat(): Promise<void> {
     try {
       await this.#heartbeat.beat();
-      for (const [job, claim] of this.#held) {
-        const current = await this.#claims.current(job.key);
-        if (current?.nonce === claim.nonce) job.resources.guest?.lease(this.#options.leaseMs);
-        else {
-          this.#held.delete(job);
-          this.#options.overtaken(job);
-        }
-      }
+      for (const [job, claim] of this.#held)
+        await this.#renew(job, claim).catch((error: unknown) => {
+          // A damaged claim is no reason to freeze the jobs of the others; a store that is away keeps none waiting in turn.
+          if (!isCheckpointRefused(error)) throw error;
+          job.log.warn(`its lease is not renewed: ${messageOf(error)}`);
+        });
     } catch (error) {
       this.#options.log.warn(`no sign of life could be given in the store: ${messageOf(error)}`);
+    }
+  }
+
+  async #renew(job: Job, claim: Claim): Promise<void> {
+    const current = await this.#claims.current(job.key);
+    // Let go of meanwhile.
+    if (this.#held.get(job) !== claim) return;
+    if (current?.nonce === claim.nonce) job.resources.guest?.lease(this.#options.leaseMs);
+    else {
+      this.#held.delete(job);
+      this.#options.overtaken(job);
     }
   }
 }

@@ -24,6 +24,7 @@ export async function freeze(node: Node, job: Job): Promise<void> {
 /** Lets a job go on. Its guest's clock has stood still: it is set as soon as the guest can read it. */
 export async function thaw(node: Node, job: Job, owed: boolean): Promise<void> {
   await withdraw(node, job);
+  job.resources.guest?.awaking();
   await node.context.hypervisor.resume(domainOf(job));
   job.resources.guest?.awake();
   const frozenMs = job.frozenSinceMs === undefined ? 0 : performance.now() - job.frozenSinceMs;

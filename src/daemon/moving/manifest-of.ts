@@ -8,7 +8,6 @@ import type { Job } from '../job.ts';
 import { factsToTake } from './binding.ts';
 import { type Checkpoints, submitIdentity } from './checkpoints.ts';
 import type { SavedSessions } from './moved-sessions.ts';
-import { ranMs } from './time-limit.ts';
 
 const LEAVING: ReadonlySet<Manifest['reason']> = new Set(['requeue', 'migrate']);
 
@@ -56,6 +55,6 @@ export function describeCheckpoint(
     memory: saved.memory,
     ...(saved.disk ? { scratch: saved.disk } : {}),
     ...saved.sessions,
-    totals: { frozenMs: job.frozenMs, ranMs: ranMs(job) },
+    totals: { frozenMs: job.frozenMs, ranMs: job.ranMs },
   };
 }

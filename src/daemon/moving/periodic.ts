@@ -18,6 +18,9 @@ export function savePeriodically(node: Node, job: Job): void {
   again();
 }
 
+/** Phases in which a job may run again on this node: one that was suspended and released is saved as before when it goes on. */
+const STAYS = new Set(['ready', 'running', 'frozen', 'releasing', 'released', 'restoring']);
+
 async function saveOnce(node: Node, job: Job): Promise<boolean> {
   const { phase } = job.state;
   if (phase === 'running' && job.state.lost === undefined)
@@ -25,5 +28,5 @@ async function saveOnce(node: Node, job: Job): Promise<boolean> {
       ({ number }) => job.log.info(`checkpoint ${number} taken`),
       (error: unknown) => job.log.warn(`no checkpoint this time: ${messageOf(error)}`),
     );
-  return phase === 'ready' || phase === 'running' || phase === 'frozen';
+  return STAYS.has(phase);
 }

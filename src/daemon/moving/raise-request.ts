@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 import * as z from 'zod';
 
-import { messageOf } from '../../model/errors.ts';
+import { CaddisError, messageOf } from '../../model/errors.ts';
 import { formatKey, type JobKey, type JobRequest } from '../../model/job.ts';
 import { formatBytes } from '../../model/units.ts';
 import type { Scheduler } from '../../scheduler/scheduler.ts';
@@ -29,7 +29,7 @@ const noteSchema = machineFacts.pick({ key: true, request: true }).extend({ byte
  */
 export async function prepareRaise({ config }: Node, job: Job, bytes: number): Promise<void> {
   const { scheduler, request, facts } = job;
-  await scheduler.raise.check(request, AbortSignal.timeout(COMMAND_TIMEOUT_MS));
+  await refuseObstacle(scheduler, request);
   await writeNote(pathOf(config.state_dir, job.key), { key: facts.key, request: facts.request, bytes });
   await scheduler.raise.hold(request, AbortSignal.timeout(COMMAND_TIMEOUT_MS));
 }
@@ -76,13 +76,18 @@ async function raise(
   log: Log,
 ): Promise<void> {
   try {
-    await scheduler.raise.check(request, AbortSignal.timeout(COMMAND_TIMEOUT_MS));
+    await refuseObstacle(scheduler, request);
     await scheduler.raise.memory(request, bytes, AbortSignal.timeout(RAISE_TIMEOUT_MS));
     log.info(`${formatKey(request.key)} asks for ${formatBytes(bytes)} of memory from now on`);
   } catch (error) {
     log.warn(`${formatKey(request.key)}: its request for memory stays as it was: ${messageOf(error)}`);
   }
   await release(node, scheduler, request, log);
+}
+
+async function refuseObstacle({ raise }: Scheduler, request: JobRequest): Promise<void> {
+  const obstacle = await raise.obstacle(request, AbortSignal.timeout(COMMAND_TIMEOUT_MS));
+  if (obstacle !== undefined) throw new CaddisError(obstacle);
 }
 
 /** Until it is done: nobody else would. */

@@ -102,6 +102,7 @@ async function restoreFromStore(
     if (scratch === 'unpack') await takeScratch(context, checkpoints, job, generation, abort);
     lap('scratch');
     const { settings, store } = checkpoints;
+    const parts: Record<string, number> = {};
     await restoreMemory(hypervisor, store.io, {
       path: generation.memoryPath,
       saved: manifest.memory,
@@ -113,10 +114,14 @@ async function restoreFromStore(
         if (job.progress) job.progress.doneBytes = bytes;
       },
       say: (text) => job.log.warn(text),
+      took: (part, ms) => {
+        parts[part] = Math.round(ms);
+      },
       made: (domain) => {
         job.resources.domain = domain;
       },
     });
+    job.log.info('memory restored', parts);
   } finally {
     job.progress = undefined;
   }

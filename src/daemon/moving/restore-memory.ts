@@ -17,6 +17,8 @@ interface Image {
   readonly signal: AbortSignal;
   readonly progress: (doneBytes: number) => void;
   readonly say: (text: string) => void;
+  /** Told how many milliseconds the two took, which begin at once: to read and hash the whole image, and to make the machine of it. */
+  readonly took: (part: 'read' | 'libvirt', ms: number) => void;
   /** Told of the machine as soon as it is there, whatever its image turns out to be. */
   readonly made: (domain: Domain) => void;
 }
@@ -27,13 +29,18 @@ interface Image {
  */
 export async function restoreMemory(hypervisor: Hypervisor, io: StoreIo, image: Image): Promise<void> {
   const pipe = await makePipe(image.pipePath);
-  const { path, saved, signal, progress } = image;
+  const { path, saved, signal, progress, took } = image;
   const gone = new AbortController();
+  const begun = performance.now();
   try {
     const [restored, passed] = await Promise.allSettled([
-      ask(hypervisor, pipe.path, image).finally(() => gone.abort()),
+      ask(hypervisor, pipe.path, image).finally(() => {
+        took('libvirt', performance.now() - begun);
+        gone.abort();
+      }),
       passOn(io, path, pipe, { signal, progress, gone: gone.signal })
         .then((found) => {
+          took('read', performance.now() - begun);
           demandSame(path, found, saved);
           if (found.bytes > PIPE_MAX_BYTES) pipe.writer.destroy();
           return found.passed;

@@ -2,7 +2,7 @@ import { rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { copyImage } from '../../checkpoint/copy.ts';
+import { copyWhileWritten } from '../../checkpoint/copy-while-written.ts';
 import type { Draft } from '../../checkpoint/draft.ts';
 import { isClaimLost, isStoreFull, isStoreUnavailable } from '../../checkpoint/errors.ts';
 import { mapExtents, packedBytes } from '../../checkpoint/extents.ts';
@@ -19,6 +19,7 @@ import { type Hypervisor, isSavedBefore } from '../../vm/hypervisor.ts';
 import { qemuProcess, residentBytes } from '../../vm/qemu-process.ts';
 import type { Job } from '../job.ts';
 import type { Node } from '../node.ts';
+import { stopwatch } from '../start-machine.ts';
 import type { Checkpoints } from './checkpoints.ts';
 import { finishedSave } from './finished-save.ts';
 import { readIntent, writeIntent } from './intents.ts';
@@ -52,6 +53,7 @@ export async function saveMachine(node: Node, job: Job, reason: SaveReason): Pro
     const { stored } = job;
     // The freeze before may have met a libvirtd that was just dying: a machine that runs on is never saved.
     if (!stored) await standStill(node, domainOf(job));
+    const heldBytes = await held(job);
     const sessions = await onceForAll(node.config.state_dir, job);
     const { number, manifest } = await patiently(checkpoints, job, async () =>
       stored
@@ -60,7 +62,7 @@ export async function saveMachine(node: Node, job: Job, reason: SaveReason): Pro
           writeCheckpoint(node, checkpoints, job, sessions, reason)),
     );
     job.savedAs = number;
-    if (!stored) node.saves.saw(manifest.memory.bytes, performance.now() - begun);
+    if (!stored) node.saves.saw(heldBytes, performance.now() - begun);
     job.log.info(
       `saved as ${number}: ${formatBytes(manifest.memory.bytes)} of memory, ${formatBytes(manifest.scratch?.packedBytes ?? 0)} of scratch`,
       { ms: Math.round(performance.now() - begun) },
@@ -194,16 +196,18 @@ async function writeOnce(
 ): Promise<Generation> {
   const { scratch } = job.resources;
   const domain = domainOf(job);
+  const parts: Record<string, number> = {};
+  const lap = stopwatch(parts);
   const { hypervisor } = node.context;
   const extents = scratch === undefined ? [] : await mapExtents(scratch);
-  const qemu = await qemuProcess(job.machine);
-  const expectedBytes = packedBytes(extents) + (qemu ? await residentBytes(qemu.pid) : 0);
+  const expectedBytes = packedBytes(extents) + (await held(job));
   const { store, custody } = checkpoints;
   const owner = { ...custody.self, machine: job.machine };
   const draft = await store.begin(job.key, { owner, expectedBytes });
   try {
     const domainXml = await hypervisor.restorableXml(domain);
     const progress = showSaving(job, expectedBytes);
+    lap('prepare');
     const signal = AbortSignal.any([AbortSignal.timeout(SAVE_TIMEOUT_MS), ...(wanted ? [wanted] : [])]);
     const run = { signal, progress: progress('memory') };
     const [memory, disk] = await Promise.all([
@@ -215,11 +219,15 @@ async function writeOnce(
             progress: progress('scratch'),
           }),
     ]);
+    lap('images');
     const manifest = describeCheckpoint(checkpoints, job, {
       ...{ reason, domainXml, memory, disk, sessions },
       settled: false,
     });
-    return await draft.publish(manifest, { confirm: () => custody.confirm(job) });
+    const generation = await draft.publish(manifest, { confirm: () => custody.confirm(job) });
+    lap('publish');
+    job.log.info('checkpoint written', parts);
+    return generation;
   } catch (error) {
     await draft.abandon().catch(() => undefined);
     throw error;
@@ -228,7 +236,7 @@ async function writeOnce(
 
 /**
  * libvirt wants a file to be root's own, so that it writes into the store itself only where root is not squashed: then the image is hashed while it is written. Else it is
- * staged on a file system of this node, and hashed while it is copied.
+ * staged on a file system of this node, and copied and hashed while it is staged.
  */
 async function writeMemory(
   { context }: Node,
@@ -237,13 +245,19 @@ async function writeMemory(
   draft: Draft,
   run: SaveRun,
 ): Promise<HashedFile> {
-  const { signal } = run;
   const { uid } = await stat(store.dir);
   if (uid === 0) return writeDirectly(context.hypervisor, store.io, domainOf(job), draft.memoryPath, run);
   const staged = join(settings.staging_dir, `${job.machine}.memory`);
   try {
-    await context.hypervisor.saveMemory(domainOf(job), staged, { timeoutMs: SAVE_TIMEOUT_MS, signal });
-    return await copyImage(store.io, staged, draft.memoryPath, run);
+    // What an earlier try has left is not followed.
+    await rm(staged, { force: true });
+    const write = () =>
+      context.hypervisor.saveMemory(domainOf(job), staged, {
+        timeoutMs: SAVE_TIMEOUT_MS,
+        signal: run.signal,
+      });
+    const say = (text: string) => job.log.warn(text);
+    return await copyWhileWritten(store.io, { from: staged, to: draft.memoryPath, write, say }, run);
   } finally {
     await rm(staged, { force: true });
   }
@@ -268,6 +282,12 @@ async function writeDirectly(
     abort.abort(error);
     throw error;
   }
+}
+
+/** Bytes of the host that a machine holds: by them the time of a save is predicted too, though not all of them are written. 0: not known. */
+async function held({ machine }: Job): Promise<number> {
+  const qemu = await qemuProcess(machine);
+  return qemu ? residentBytes(qemu.pid) : 0;
 }
 
 function domainOf(job: Job): Domain {

@@ -9,7 +9,7 @@ import type { Checkpoints } from './checkpoints.ts';
 import { describeCheckpoint } from './manifest-of.ts';
 import { showSaving } from './progress.ts';
 import { type Standing, stage } from './stage.ts';
-import { placeFor, removeStaged, type Staged } from './staging.ts';
+import { placeFor, removeStaged, type Staged } from './staged.ts';
 
 const COPY_TIMEOUT_MS = 30 * 60_000;
 
@@ -23,7 +23,7 @@ export async function snapshot(node: Node, job: Job, reason: SnapshotReason): Pr
   const { checkpoints } = node.context;
   if (!checkpoints) throw new CaddisError('there is no store (checkpoint.dir in caddis.toml)');
   return job.oneCheckpoint(async () => {
-    const staged = await placeFor(node.config, job.machine);
+    const staged = await placeFor(node.context, job.machine);
     try {
       const pauseMs: Record<string, number> = {};
       const standing = await job.exclusive(() => stage(node, job, staged, pauseMs));

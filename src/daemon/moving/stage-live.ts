@@ -10,7 +10,7 @@ import type { SavedSessions } from './moved-sessions.ts';
 import { prepareScratchCopy, type ScratchCopy } from './scratch-copy.ts';
 import { demandShortPause } from './short-pause.ts';
 import type { Running } from './stage.ts';
-import type { Staged } from './staging.ts';
+import type { Staged } from './staged.ts';
 
 /** What is to be left of the memory when the job is stopped. */
 const LEFT_MS = 6;

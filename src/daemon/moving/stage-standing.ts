@@ -6,7 +6,7 @@ import type { SavedSessions } from './moved-sessions.ts';
 import { COPY_BYTES_PER_MS, prepareScratchCopy, type ScratchCopy } from './scratch-copy.ts';
 import { demandShortPause } from './short-pause.ts';
 import type { Running } from './stage.ts';
-import type { Staged } from './staging.ts';
+import type { Staged } from './staged.ts';
 
 /** The same as stageLive where that does not succeed: all of the memory is written while the machine stands still. */
 export async function stageStanding(

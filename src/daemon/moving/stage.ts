@@ -8,7 +8,7 @@ import { demandAwake, isAwake, PAUSE_TIMEOUT_MS } from './at-rest.ts';
 import type { SavedSessions } from './moved-sessions.ts';
 import { stageLive } from './stage-live.ts';
 import { stageStanding } from './stage-standing.ts';
-import type { Staged } from './staging.ts';
+import type { Staged } from './staged.ts';
 
 const ATTEMPTS = 3;
 

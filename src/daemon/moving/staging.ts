@@ -1,98 +1,33 @@
-import { readdir, rm, statfs } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { randomBytes } from 'node:crypto';
+import { lstat, mkdir, rename } from 'node:fs/promises';
+import { join } from 'node:path';
 
-import type { Config } from '../../config/schema.ts';
 import { CaddisError } from '../../model/errors.ts';
-import { formatBytes } from '../../model/units.ts';
-import { memAvailableBytes } from '../../vm/capacity.ts';
-import type { Hypervisor } from '../../vm/hypervisor.ts';
-import { letIoHelpersGo } from '../../vm/io-helper.ts';
-import { qemuProcess, residentBytes } from '../../vm/qemu-process.ts';
+import type { Log } from '../log.ts';
 
-const ABORTED_MS = 10_000;
-const ABORTED_LOOK_MS = 20;
-/** statfs(2). */
-const TMPFS = 0x01021994;
-const IMAGE = /^(caddis-[0-9a-f]{12})\.memory$/;
-const SCRATCH = /^\.(caddis-[0-9a-f]{12})\.snapshot$/;
-
-/** Where the images of a job that goes on are, until they are in the store. */
-export interface Staged {
-  readonly memory: string;
-  /** Beside the disk itself: where the file system can, it is copied without copying a byte. */
-  readonly scratch: string;
-}
-
-/** Where images of this machine are staged. Throws CaddisError when no file system has room for its memory. */
-export async function placeFor(config: Config, machine: string): Promise<Staged> {
-  const scratch = join(config.scratch.dir, `.${machine}.snapshot`);
-  const qemu = await qemuProcess(machine);
-  // What it writes over meanwhile is written twice.
-  const bytes = qemu ? 1.5 * (await residentBytes(qemu.pid)) : 0;
-  const dirs = dirsOf(config);
-  for (const dir of dirs)
-    if ((await roomIn(dir, config)) >= bytes) return { memory: join(dir, `${machine}.memory`), scratch };
-  throw new CaddisError(`no room for ${formatBytes(bytes)} of memory in ${dirs.join(' or ')}`);
-}
-
-/** A tmpfs is memory of the host: no more of it is taken than machines may have, and what is taken is missing from what the next machine may have (admitMemory). */
-async function roomIn(dir: string, { vm }: Config): Promise<number> {
-  const { type, bavail, bsize } = await statfs(dir);
-  const free = bavail * bsize;
-  return type === TMPFS ? Math.min(free, (await memAvailableBytes()) - vm.reserve_memory) : free;
-}
-
-export async function removeStaged(staged: Staged): Promise<void> {
-  for (const path of [staged.memory, staged.scratch]) await rm(path, { force: true });
-}
+const NAME = 'caddis';
 
 /**
- * Gives up what a caddisd that died was staging; resolves with the machines of which it was. It may have held up what writes an image, and until that is over libvirt lets nobody at the machine; then it has
- * started it, whoever suspended it meanwhile.
+ * Makes root's own directory below checkpoint.staging_dir. Everybody may write in /dev/shm and see what machines are called: in there another user's file or link under an image's name would take
+ * the memory of a job, or keep it from being saved. What stands in its place and is not root's alone is moved aside.
  */
-export async function endStaging(
-  hypervisor: Hypervisor,
-  config: Config,
-  isInUse: (machine: string) => boolean,
-): Promise<ReadonlySet<string>> {
-  const dirs = dirsOf(config);
-  const machineOf = (path: string) => {
-    const machine = dirs.includes(dirname(path)) ? IMAGE.exec(basename(path))?.[1] : undefined;
-    return machine === undefined || isInUse(machine) ? undefined : machine;
-  };
-  for (const path of await letIoHelpersGo((path) => machineOf(path) !== undefined)) {
-    const domain = await hypervisor.find(machineOf(path) as string).catch(() => undefined);
-    if (!domain) continue;
-    await hypervisor.abortJob(domain).catch(() => undefined);
-    const deadline = performance.now() + ABORTED_MS;
-    while ((await hypervisor.isBusy(domain).catch(() => false)) && performance.now() < deadline)
-      await sleep(ABORTED_LOOK_MS);
-  }
-  const staged = await stagedFiles(config);
-  return new Set(staged.flatMap(({ machine }) => (isInUse(machine) ? [] : machine)));
-}
-
-/** Removes images of machines of which none is being written. */
-export async function sweepStaged(config: Config, isInUse: (machine: string) => boolean): Promise<void> {
-  for (const { machine, path } of await stagedFiles(config))
-    if (!isInUse(machine)) await rm(path, { force: true });
-}
-
-async function stagedFiles(config: Config): Promise<{ machine: string; path: string }[]> {
-  const found = await Promise.all(
-    dirsOf(config).map(async (dir) => {
-      const files = await readdir(dir).catch(() => [] as string[]);
-      return files.flatMap((file) => {
-        const machine = (IMAGE.exec(file) ?? SCRATCH.exec(file))?.[1];
-        return machine === undefined ? [] : [{ machine, path: join(dir, file) }];
-      });
-    }),
+export async function openStaging(dir: string, log: Log): Promise<string> {
+  const path = join(dir, NAME);
+  if (await isOurs(path)) return path;
+  const aside = `${path}-not-ours-${randomBytes(6).toString('hex')}`;
+  await rename(path, aside);
+  log.warn(`${path} was not root's alone (0700): moved to ${aside}`);
+  if (await isOurs(path)) return path;
+  throw new CaddisError(
+    `${path}: expected a directory that is root's alone (0700), somebody keeps making another`,
   );
-  return found.flat();
 }
 
-/** In the order in which they are tried. */
-function dirsOf({ checkpoint, scratch }: Config): string[] {
-  return [checkpoint.staging_dir, scratch.dir];
+/** Makes it where there is none. */
+async function isOurs(path: string): Promise<boolean> {
+  await mkdir(path, { mode: 0o700 }).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EEXIST') throw error;
+  });
+  const found = await lstat(path);
+  return found.isDirectory() && found.uid === process.getuid?.() && (found.mode & 0o077) === 0;
 }

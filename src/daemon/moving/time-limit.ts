@@ -11,14 +11,6 @@ const AGAIN_AFTER_MS = 5_000;
 /** Phases in which a job has a time limit ahead of it. */
 const RUNS = new Set(['ready', 'running', 'frozen', 'releasing', 'released', 'restoring']);
 
-/** For how long a job has run in all, in milliseconds, without what it stood still here. */
-export function ranMs(job: Job): number {
-  const { startedAt, ranBeforeMs = 0 } = job.facts;
-  const stillMs =
-    job.frozenMs + (job.frozenSinceMs === undefined ? 0 : performance.now() - job.frozenSinceMs);
-  return ranBeforeMs + Math.max(0, Date.now() - Date.parse(startedAt) - stillMs);
-}
-
 /** Saves a job shortly before its time limit and has it go on under the same id, until it has run for as long as the site allows in all (time_limit in caddis.toml). */
 export function bridgeTimeLimit(node: Node, job: Job): void {
   const { bridge, cap = 0 } = node.config.time_limit;
@@ -36,7 +28,7 @@ export function bridgeTimeLimit(node: Node, job: Job): void {
     isShortened = true;
     const decision = decideBridge({
       ...left,
-      ranMs: ranMs(job),
+      ranMs: job.ranMs,
       capMs: cap * 1000,
       beforeMs: node.config.time_limit.before * 1000,
       canShorten: job.scheduler.changeLimit !== undefined,
@@ -81,7 +73,7 @@ export async function giveTimeBack(node: Node, job: Job, stoodStillMs: number): 
 
 /** The last run ends at the cap. */
 async function shorten(job: Job, leftMs: number, capMs: number): Promise<void> {
-  const minutes = minutesBeyondCap(leftMs, ranMs(job), capMs);
+  const minutes = minutesBeyondCap(leftMs, job.ranMs, capMs);
   if (minutes === 0 || !job.scheduler.changeLimit) return;
   await job.scheduler.changeLimit(job.request, -minutes, AbortSignal.timeout(ASK_TIMEOUT_MS));
   job.log.info(`its time limit is ${minutes} min shorter: the rest of what it may run in all`);

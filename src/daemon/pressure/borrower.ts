@@ -72,12 +72,9 @@ export class Borrower {
     const isReclaiming = nowMs - this.#balloonSetMs < BALLOON_MS;
     const usedBytes = guest ? guest.totalBytes - guest.availableBytes - this.balloonBytes : 0;
     const residentBytes = usage?.residentBytes ?? 0;
-    const idleBytes = guest
-      ? residentBytes -
-        QEMU_OVERHEAD_BYTES[node.context.acceleration] -
-        Math.max(usedBytes, 0) -
-        KEPT_FREE_BYTES
-      : 0;
+    const touchedBytes = Math.max(residentBytes - QEMU_OVERHEAD_BYTES[node.context.acceleration], 0);
+    const untouchedBytes = guest ? Math.max(guest.totalBytes - this.balloonBytes - touchedBytes, 0) : 0;
+    const idleBytes = guest ? touchedBytes - Math.max(usedBytes, 0) - KEPT_FREE_BYTES : 0;
     const mostByBalloon = node.config.vm.base_memory - LEFT_BY_BALLOON_BYTES;
     return {
       job: name,
@@ -89,7 +86,8 @@ export class Borrower {
       balloonBytes: this.balloonBytes,
       reclaimableBytes: isReclaiming
         ? 0
-        : Math.max(Math.floor(Math.min(idleBytes, mostByBalloon - this.balloonBytes)), 0),
+        : Math.max(Math.floor(Math.min(idleBytes, mostByBalloon - this.balloonBytes - untouchedBytes)), 0),
+      untouchedBytes,
       isReclaiming,
       growthBytesPerSecond: usage?.growthNowBytesPerSecond ?? 0,
       priority: this.#priority,

@@ -8,8 +8,6 @@ import { abandonRaise, prepareRaise, raiseRequest } from '../moving/raise-reques
 import type { Node } from '../node.ts';
 import { migrate } from '../verbs/migrate.ts';
 
-const ASK_TIMEOUT_MS = 20_000;
-
 /** Throws NodeUnfit when it cannot be; the job goes on as it was. */
 export async function growJob(
   { context }: Node,
@@ -62,8 +60,6 @@ export async function sendForMore(
   growing: Growing,
   { askBytes, why }: MemoryStep & { do: 'requeue' },
 ): Promise<void> {
-  // Before it stands still for nothing.
-  await job.scheduler.raise.check(job.request, AbortSignal.timeout(ASK_TIMEOUT_MS));
   const before = job.facts.growth;
   const { domain } = job.resources;
   if (!domain || job.state.phase !== 'running') return;

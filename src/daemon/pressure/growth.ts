@@ -18,6 +18,7 @@ import { whyNotSaved } from '../moving/freeze.ts';
 import type { Node } from '../node.ts';
 import { askedFor, noteGrowth, tellSize } from './grown-size.ts';
 import { growJob, leaveToWall, sendForMore, shrinkJob, takeCpusBack } from './growth-deeds.ts';
+import { RaiseObstacle } from './raise-obstacle.ts';
 import { reservationOf } from './sampler.ts';
 import type { NodeView } from './view.ts';
 
@@ -34,6 +35,7 @@ interface Watch {
   /** No growth and no requeue before; 0: none has failed. */
   failedUntilMs: number;
   failure: string;
+  readonly obstacle: RaiseObstacle;
   /** What was last said about it, and for which wall. */
   said: string;
 }
@@ -81,6 +83,7 @@ export class Growth {
       changedAtMs: performance.now(),
       failedUntilMs: 0,
       failure: '',
+      obstacle: new RaiseObstacle(),
       said: '',
     };
     this.#watches.set(job, watch);
@@ -101,7 +104,10 @@ export class Growth {
         await shrinkJob(this.#node, job, growing, step.toBytes);
         return this.#changed(job, watch, growing.asked);
       case 'requeue':
-        return sendForMore(this.#node, job, growing, step);
+        // Before it stands still for nothing. The next report finds it said.
+        if ((await watch.obstacle.ask(job, growing.nowMs)) === undefined)
+          return sendForMore(this.#node, job, growing, step);
+        break;
       case 'signal':
       case 'leave':
         // Once for each wall.
@@ -160,7 +166,7 @@ export class Growth {
       series: watch.series,
       room: hasFailed ? { memoryBytes: 0, cpus: Math.min(room.cpus, 0) } : room,
       changedAtMs: watch.changedAtMs,
-      staysBecause: hasFailed ? watch.failure : this.#whyItStays(job, policy),
+      staysBecause: hasFailed ? watch.failure : this.#whyItStays(job, policy, watch),
     };
   }
 
@@ -189,7 +195,7 @@ export class Growth {
     });
   }
 
-  #whyItStays(job: Job, policy: QueueGrowth): string | undefined {
+  #whyItStays(job: Job, policy: QueueGrowth, watch: Watch): string | undefined {
     const { requeueable, queue } = job.facts.request;
     if (!requeueable) return 'it cannot go back to the queue';
     // What it asks for is slack, in words of its own.
@@ -198,7 +204,7 @@ export class Growth {
     if (obstacle !== undefined) return obstacle;
     const requeues = job.facts.growth?.requeues ?? 0;
     return requeues < policy.requeues
-      ? undefined
+      ? watch.obstacle.known(performance.now())
       : `it went back to the queue for more ${requeues} times (growth.requeues)`;
   }
 

@@ -6,13 +6,14 @@ import { standsStill } from '../../jobs/transitions.ts';
 import { CaddisError, messageOf } from '../../model/errors.ts';
 import type { Identity } from '../../model/identity.ts';
 import type { HookCall, StepPlan } from '../../model/job.ts';
+import { readCarried } from '../carry-in.ts';
 import type { Guest } from '../guest.ts';
 import type { HookClient } from '../hook-server.ts';
 import type { Job } from '../job.ts';
 import { keptOutputs, type SavedSession, type SavedStream } from '../moving/moved-sessions.ts';
 import { type OutputFile, outputsOf } from '../moving/step-outputs.ts';
 import { schedulerVariables } from '../relay.ts';
-import { readCarried, vcpusOf } from '../step-open.ts';
+import { vcpusOf } from '../step-cpus.ts';
 
 /** A step: started in the job's machine, or attached to again by a shim that lost its connection. */
 export async function exec(job: Job, call: HookCall, client: HookClient): Promise<void> {
@@ -75,7 +76,7 @@ export function shell(job: Job, call: HookCall, client: HookClient, identity: Id
     carry: [],
   };
   guest.openStep(
-    stepSessionId(job.machine, call.pid),
+    stepSessionId(job.machine, call.pid, identity.uid === 0 ? 'root' : 'job'),
     plan.name,
     stepStart(job, plan, call, identity, []),
     client.peer,

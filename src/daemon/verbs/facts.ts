@@ -35,6 +35,8 @@ export async function facts(
     });
     return { exitCode: 0, ...(news === undefined ? {} : { stderr: `${news}\n` }) };
   } catch (error) {
+    // Nobody waits for the answer: the step was cancelled, or caddisd stops and its next asks again. The job's other steps go on.
+    if (signal.aborted) throw error;
     const reason = messageOf(error);
     job.log.error(`could not be grown: ${reason}`);
     await job.dispatch({ type: 'machine-lost', reason });

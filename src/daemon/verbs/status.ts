@@ -28,6 +28,7 @@ async function machineStatus(job: Job): Promise<MachineStatus> {
     queue: job.facts.request.queue,
     incarnation: job.facts.incarnation,
     machine: job.machine,
+    image: job.facts.image,
     phase: job.state.phase,
     link: job.resources.guest?.isUp ? 'up' : 'down',
     steps: job.state.steps,
@@ -38,9 +39,7 @@ async function machineStatus(job: Job): Promise<MachineStatus> {
     address: job.facts.address ?? null,
     qemu_pid: (await qemuProcess(job.machine))?.pid ?? null,
     boot_path: job.bootPath,
-    frozen_ms: Math.round(
-      job.frozenMs + (job.frozenSinceMs === undefined ? 0 : performance.now() - job.frozenSinceMs),
-    ),
+    frozen_ms: Math.round(job.stoodStillMs),
     progress: job.progress
       ? { what: job.progress.what, done_bytes: job.progress.doneBytes, total_bytes: job.progress.totalBytes }
       : null,

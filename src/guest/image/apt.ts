@@ -2,8 +2,8 @@ import { createHash } from 'node:crypto';
 import { copyFile, mkdir, mkdtemp, readFile, rename, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-
 import { execa } from 'execa';
+import { CaddisError } from '../../model/errors.ts';
 
 /** A package file as `apt-get --print-uris` names it. */
 export interface DebFile {
@@ -46,7 +46,7 @@ export async function resolveDebs(
 ): Promise<DebFile[]> {
   for (const name of packages)
     if (!/^[a-z0-9][a-z0-9+.:-]*(=[A-Za-z0-9.+~:-]+)?$/.test(name))
-      throw new Error(
+      throw new CaddisError(
         `package name: expected something like "python3" or "bash=5.2-1", got ${JSON.stringify(name)}`,
       );
   const empty = await mkdtemp(join(tmpdir(), 'caddis-apt-'));
@@ -130,7 +130,7 @@ async function verify(file: DebFile, path: string): Promise<void> {
     .digest('hex');
   if (found === expected) return;
   await rm(path, { force: true });
-  throw new Error(
+  throw new CaddisError(
     `${path}: expected ${algorithm} ${expected}, got ${found}; the file was removed, try again`,
   );
 }

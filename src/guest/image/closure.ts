@@ -1,7 +1,7 @@
 import { accessSync, closeSync, constants, existsSync, openSync, readSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-
 import { execa } from 'execa';
+import { CaddisError } from '../../model/errors.ts';
 
 import type { Collector } from './collect.ts';
 import { type ElfFacts, readElfFile } from './elf.ts';
@@ -79,7 +79,7 @@ export class Closure {
   }
 }
 
-export class ProgramNotClosed extends Error {
+export class ProgramNotClosed extends CaddisError {
   override name = 'ProgramNotClosed';
 }
 

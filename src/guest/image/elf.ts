@@ -1,4 +1,5 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { CaddisError } from '../../model/errors.ts';
 
 /** What the image builder wants to know of an ELF file. */
 export interface ElfFacts {
@@ -36,7 +37,7 @@ export function readElfBuffer(content: Buffer): ElfFacts | undefined {
   return readElf(content.length, (offset, length) => content.subarray(offset, offset + length));
 }
 
-export class ElfDamaged extends Error {
+export class ElfDamaged extends CaddisError {
   override name = 'ElfDamaged';
 }
 

@@ -1,6 +1,7 @@
 import { access } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { CaddisError } from '../../model/errors.ts';
 
 /** What the initramfs is made of besides kernel modules. */
 export interface GuestPrograms {
@@ -28,7 +29,7 @@ export async function locateGuestPrograms(): Promise<GuestPrograms> {
       if (await exists(modulesPath)) return { initPath, stubPath, modulesPath };
     return { initPath, stubPath };
   }
-  throw new Error(
+  throw new CaddisError(
     `expected caddis-init and caddis-stub in one of ${places.join(', ')}; build them with "npm run build"`,
   );
 }

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
+import { CaddisError } from '../../model/errors.ts';
 
 import { type CpioEntry, writeCpio } from './cpio.ts';
 import type { GuestKernel } from './kernel.ts';
@@ -26,7 +27,7 @@ export async function makeInitrd(options: {
   const { paths, missing } = selectModules(await readModuleIndex(kernel.modulesDirectory), options.modules);
   const fatal = missing.filter((name) => REQUIRED_MODULES.includes(name));
   if (fatal.length > 0)
-    throw new Error(
+    throw new CaddisError(
       `kernel ${kernel.release}: expected the modules ${fatal.join(', ')} or the same built in; choose another --kernel`,
     );
   const names = paths.map((path) => basename(path, '.ko'));
@@ -54,6 +55,6 @@ export async function makeInitrd(options: {
 
 async function readProgram(path: string): Promise<Buffer> {
   return readFile(path).catch((error: NodeJS.ErrnoException) => {
-    throw new Error(`${path}: ${error.code ?? error.message}; build it with "npm run build"`);
+    throw new CaddisError(`${path}: ${error.code ?? error.message}; build it with "npm run build"`);
   });
 }

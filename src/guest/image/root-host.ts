@@ -1,8 +1,8 @@
 import { lstatSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-
 import { execa } from 'execa';
+import { CaddisError } from '../../model/errors.ts';
 
 import { Collector } from './collect.ts';
 import { addDirectories, addNodeNeutral } from './etc.ts';
@@ -84,7 +84,7 @@ export async function stageHost(options: {
 }): Promise<HostRoot> {
   const { staging, kernel } = options;
   if (process.getuid?.() !== 0)
-    throw new Error('an image of the host can only be made by root; use --programs or --packages');
+    throw new CaddisError('an image of the host can only be made by root; use --programs or --packages');
   const excluded = [...HOST_USR_EXCLUDED, ...options.exclude].map((path) => path.replace(/\/+$/, ''));
   const upper = join(staging, 'upper');
   const merged = join(staging, 'merged');

@@ -17,10 +17,11 @@ import {
 } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
+import { CaddisError } from '../../model/errors.ts';
 
 import { IMAGE_PARTS, type ImageManifest, type ImagePart, manifestSchema } from './manifest.ts';
 
-export const DEFAULT_IMAGE_STORE = '/var/lib/caddis/images';
+const DEFAULT_IMAGE_STORE = '/var/lib/caddis/images';
 
 /** An image on this node. Its files never change; QEMU maps them while guests run. */
 export interface StoredImage {
@@ -159,7 +160,7 @@ export class ImageStore {
       JSON.parse(await readFile(join(directory, 'image.json'), 'utf8')),
     );
     if (!parsed.success)
-      throw new Error(
+      throw new CaddisError(
         `${directory}/image.json: ${parsed.error.issues[0]?.message ?? 'not a manifest'}; remove the directory and build the image again`,
       );
     return { id, directory, manifest: parsed.data };
@@ -187,11 +188,11 @@ export class ImageStore {
   }
 }
 
-export class ImageNotFound extends Error {
+export class ImageNotFound extends CaddisError {
   override name = 'ImageNotFound';
 }
 
-export class ImageInUse extends Error {
+export class ImageInUse extends CaddisError {
   override name = 'ImageInUse';
 }
 
@@ -207,7 +208,7 @@ function imageId(parts: ImageManifest['parts']): string {
 /** Throws for a name that is no file name or that could be taken for an id. */
 export function checkName(name: string): void {
   if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(name) || /^[0-9a-f]{12,64}$/.test(name))
-    throw new Error(
+    throw new CaddisError(
       `image name: expected letters, digits, ".", "_", "-" (at most 64, not like an id), got ${JSON.stringify(name)}`,
     );
 }

@@ -1,5 +1,6 @@
 import { execa } from 'execa';
 
+import { CaddisError } from '../../model/errors.ts';
 import { readElfBuffer } from './elf.ts';
 
 /**
@@ -36,7 +37,7 @@ export async function extractVmlinux(bzImage: Buffer): Promise<Buffer> {
   return vmlinux;
 }
 
-export class KernelUnusable extends Error {
+export class KernelUnusable extends CaddisError {
   override name = 'KernelUnusable';
 }
 

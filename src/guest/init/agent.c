@@ -117,6 +117,7 @@ int agent_init(struct agent *a, int guest)
 	a->guest = guest;
 	a->freezer.group = job_group(guest);
 	a->kernel_log = -1;
+	stood_init(&a->stood);
 	mark_open(&a->mark, guest ? SESSIONS_GROUP : NULL);
 	for (size_t i = 0; i < TASKS; i++)
 		a->tasks[i].out = -1;
@@ -175,7 +176,7 @@ static void on_oom(void *user, pid_t pid, const char *name)
 
 static int timeout(const struct agent *a)
 {
-	int waits[] = { processes_timeout(a->processes), lease_timeout(a), pause_timeout(a), mark_timeout(&a->mark) }, t = TURN_MS;
+	int waits[] = { processes_timeout(a->processes), lease_timeout(a), pause_timeout(a), stood_timeout(a), mark_timeout(&a->mark) }, t = TURN_MS;
 
 	for (size_t i = 0; i < sizeof waits / sizeof *waits; i++)
 		t = waits[i] >= 0 && waits[i] < t ? waits[i] : t;
@@ -198,6 +199,7 @@ void agent_run(struct agent *a)
 		mark_watch(&a->mark, &set);
 		for (size_t i = 0; i < TASKS; i++)
 			task_watch(&a->tasks[i], &set);
+		stood_watch(a, &set);
 		link_watch(&a->link, &set);
 		processes_watch(a->processes, &set);
 		relay_watch(a->relay, &set);
@@ -217,6 +219,7 @@ void agent_run(struct agent *a)
 		processes_work(a->processes, &set);
 		lease_work(a);
 		pause_work(a);
+		stood_work(a, &set);
 		machine_say(a);
 		link_flush(&a->link);
 	}

@@ -9,6 +9,7 @@
 #include "mark.h"
 #include "pause.h"
 #include "process.h"
+#include "stood.h"
 #include "task.h"
 
 struct relay;
@@ -28,6 +29,7 @@ struct agent {
 	struct freezer freezer;
 	struct lease lease;
 	struct pause pause;
+	struct stood stood;
 	struct mark mark;
 	uint64_t pong; /* offset of the last PING */
 	int pong_wanted;

@@ -3,7 +3,7 @@
 #define CADDIS_FREEZE_H
 
 /* Why it is frozen: it stays so while any of them holds. These are the bits of FROZEN. */
-enum freeze_reason { FREEZE_LEASE = 1, FREEZE_PAUSE = 2 };
+enum freeze_reason { FREEZE_LEASE = 1, FREEZE_PAUSE = 2, FREEZE_STOOD = 4 };
 
 struct freezer {
 	const char *group; /* NULL: there is none, as in agent mode; then reasons are kept and nothing is frozen */

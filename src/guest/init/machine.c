@@ -99,6 +99,7 @@ void machine_frame(struct agent *a, const struct frame *f)
 		a->pong_wanted = 1;
 		break;
 	case F_CLOCK:
+		stood_clock(a, f->offset);
 		if (a->guest && clock_set(f->offset))
 			agent_log(a, 1, "the clock could not be set");
 		break;

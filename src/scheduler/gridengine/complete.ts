@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import type { JobRequest } from '../../model/job.ts';
-import type { RunCommand } from './commands.ts';
+import type { RunCommand } from '../run-program.ts';
 import { parseQstatJob } from './qstat.ts';
 
 /** Complexes that ask for memory per slot, the strongest first; as in hooks/gridengine/jsv/decide.ts. */

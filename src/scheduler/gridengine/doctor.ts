@@ -1,5 +1,6 @@
 import type { Finding } from '../../model/finding.ts';
-import type { RunCommand } from './commands.ts';
+import type { RunCommand } from '../run-program.ts';
+import { jsvFindings } from './jsv-settings.ts';
 
 /** What of a site's Grid Engine works with machines, and which of its tools look at the idle client of one. Throws what qconf says. */
 export async function examineGridEngine(
@@ -34,5 +35,6 @@ export function findings(complexes: string, configuration: string): Finding[] {
           verdict: 'warn',
           found: `${knows ? 'the load sensor is not configured on this host' : 'the complexes vm_ok and vm_mem_slack are not there'}: nothing is lent (hooks/gridengine/README.md)`,
         },
+    ...jsvFindings(configuration),
   ];
 }

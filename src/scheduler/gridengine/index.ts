@@ -3,21 +3,23 @@ import { join } from 'node:path';
 
 import type { JobKey, JobRequest } from '../../model/job.ts';
 import { writeRefusal } from '../refusal.ts';
+import type { RunCommand } from '../run-program.ts';
 import { BadHookCall, type HookAnswer, type Scheduler } from '../scheduler.ts';
 import { createFindAccount, type FindAccount } from './accounts.ts';
 import { askMemory } from './ask-memory.ts';
 import { BackOff } from './back-off.ts';
-import { createRunCommand, type RunCommand } from './commands.ts';
+import { createRunCommand } from './commands.ts';
 import { complete } from './complete.ts';
 import { complexText, setNodeHealth } from './node-health.ts';
 import { gridEnginePlacement } from './placement.ts';
 import { createPublish } from './publish.ts';
 import { parseQstatHosts, parseQstatJob, parseQstatList } from './qstat.ts';
-import { checkRaise, holdNext, noteSize, raiseMemory, releaseNext } from './raise.ts';
+import { holdNext, noteSize, obstacleToRaise, raiseMemory, releaseNext } from './raise.ts';
 import { readEpilog } from './read-epilog.ts';
 import { readProlog } from './read-prolog.ts';
 import { readStep } from './read-step.ts';
 import { GRIDENGINE_COMMANDS, gridEngineRelayRule } from './relay.ts';
+import { readSpoolConfig } from './spool-config.ts';
 import { askLimit } from './time-limit.ts';
 import { writeUsage } from './write-usage.ts';
 
@@ -58,6 +60,7 @@ export function createGridEngine(options: GridEngineOptions): Scheduler {
   const findAccount = options.findAccount ?? createFindAccount();
   const trustJsv = options.trustJsv ?? true;
   const runDir = options.runDir ?? '/run/caddis';
+  const spoolDirs = ['job_scripts', 'active_jobs'].map((name) => join(options.spoolDir, host, name));
   const backOff = new BackOff(options.firstBackOffMs);
   const fail = async (request: JobRequest, reason: string): Promise<HookAnswer> => {
     await writeRefusal(runDir, request.key, reason);
@@ -66,10 +69,10 @@ export function createGridEngine(options: GridEngineOptions): Scheduler {
   return {
     relayCommands: GRIDENGINE_COMMANDS,
     relayRule: (argv) => gridEngineRelayRule(argv, options.binDir),
-    spoolDirs: ['job_scripts', 'active_jobs'].map((name) => join(options.spoolDir, host, name)),
+    spoolDirs,
     readProlog: (call) => readProlog(call, findAccount, { trustJsv }),
     readEpilog,
-    readStep: (call) => readStep(call, findAccount),
+    readStep: (call) => readStep(call, findAccount, (dir) => readSpoolConfig(dir, spoolDirs)),
     // What sge_shepherd cannot start natively puts the job into the error state as well, with the reason in "qstat -j" alone.
     sayNotStarted: ({ message }) => ({ message: `caddis: ${message}`, status: EXIT_JOB_ERROR }),
     readFacts() {
@@ -123,7 +126,7 @@ export function createGridEngine(options: GridEngineOptions): Scheduler {
     placement: gridEnginePlacement(host, run),
     noteSize: (request, size, signal) => noteSize(request, size, run, signal),
     raise: {
-      check: (request, signal) => checkRaise(request, run, signal),
+      obstacle: (request, signal) => obstacleToRaise(request, run, signal),
       hold: (request, signal) => holdNext(request, run, signal),
       memory: (request, bytes, signal) => raiseMemory(request, bytes, run, signal),
       release: (request, signal) => releaseNext(request, run, signal),

@@ -1,7 +1,7 @@
 import { CaddisError, messageOf } from '../../model/errors.ts';
 import type { JobKey } from '../../model/job.ts';
+import type { RunCommand } from '../run-program.ts';
 import type { Placement } from '../scheduler.ts';
-import type { RunCommand } from './commands.ts';
 import { parseQstatJob } from './qstat.ts';
 
 /** The hard queue list (`-q`), which the qmaster changes at any time and minds at the next start. A cell with a JSV must allow it: `jsv_allowed_mod`. */

@@ -3,27 +3,28 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { CaddisError } from '../../model/errors.ts';
 import type { JobRequest, MachineSize } from '../../model/job.ts';
 import { MiB } from '../../model/units.ts';
-import type { RunCommand } from './commands.ts';
+import type { RunCommand } from '../run-program.ts';
 import { MEMORY_COMPLEXES } from './complete.ts';
+import { mayAlter } from './jsv-settings.ts';
 import { parseQstatJob } from './qstat.ts';
 
 const LOOK_EVERY_MS = 500;
 
-/** Throws CaddisError with the reason why this job's request cannot be altered, so that nobody puts it back into the queue for it. */
-export async function checkRaise({ key }: JobRequest, run: RunCommand, signal: AbortSignal): Promise<void> {
+/**
+ * Why this job's request cannot be altered, if so, so that nobody puts it back into the queue for it. Tasks of an array have one request (`qalter -l` takes no task: of each task's own
+ * there are only holds and tickets, sge_job_qmaster.c), which moreover stands while any of them runs.
+ */
+export async function obstacleToRaise(
+  { key }: JobRequest,
+  run: RunCommand,
+  signal: AbortSignal,
+): Promise<string | undefined> {
   const job = parseQstatJob(await run(['qstat', '-xml', '-j', key.jobId], signal), key.jobId);
-  if (!job) throw new CaddisError('the qmaster does not know it');
-  if (job.isArray)
-    throw new CaddisError('it is an array: Grid Engine alters the request of all of its tasks');
-  if (!mayAlter(await run(['qconf', '-sconf'], signal)))
-    throw new CaddisError('its cell has a JSV and no l_hard in jsv_allowed_mod ("qconf -mconf")');
-}
-
-/** Whether `qconf -sconf` lets anybody alter a request. */
-export function mayAlter(configuration: string): boolean {
-  const value = (name: string) => new RegExp(`^${name}\\s+(\\S.*)$`, 'm').exec(configuration)?.[1] ?? 'none';
-  if (/^none$/i.test(value('jsv_url'))) return true;
-  return value('jsv_allowed_mod').split(',').includes('l_hard');
+  if (!job) return 'the qmaster does not know it';
+  if (job.isArray) return 'it is a task of an array: Grid Engine has one request for all of its tasks';
+  if (!mayAlter(await run(['qconf', '-sconf'], signal), 'l_hard'))
+    return 'its cell has a JSV and no l_hard in jsv_allowed_mod ("qconf -mconf")';
+  return undefined;
 }
 
 /** A system hold, which a job that runs does not feel: sge_qmaster would start it again within a second of its end. */

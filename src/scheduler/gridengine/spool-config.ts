@@ -1,5 +1,5 @@
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { closeSync, constants, fstatSync, openSync, readFileSync, realpathSync } from 'node:fs';
+import { join, normalize, sep } from 'node:path';
 
 import { messageOf } from '../../model/errors.ts';
 import { BadHookCall } from '../scheduler.ts';
@@ -20,13 +20,43 @@ export interface SpoolConfig {
   readonly interactive: boolean;
 }
 
-/** Reads the spool file of a hook call. Throws BadHookCall naming the file. */
-export function readSpoolConfig(spoolDir: string): SpoolConfig {
+/** sge_execd writes some kilobytes. */
+const CONFIG_MAX_BYTES = 1024 * 1024;
+
+/**
+ * Reads the spool file of a hook call. `within`: where it must lie when its name comes from the job's user, who could have caddisd wait at a dead file system. Throws BadHookCall
+ * naming the file.
+ */
+export function readSpoolConfig(spoolDir: string, within?: readonly string[]): SpoolConfig {
   const path = join(spoolDir, 'config');
   try {
-    return parseSpoolConfig(readFileSync(path, 'utf8'));
+    if (within && !within.flatMap(namesOf).some((dir) => normalize(path).startsWith(dir + sep)))
+      throw new Error(`it is not below ${within.join(' or ')} (gridengine.spool_dir in caddis.toml)`);
+    return parseSpoolConfig(readSmall(path));
   } catch (error) {
     throw new BadHookCall(`expected sge_execd's job config at ${path}: ${messageOf(error)}`);
+  }
+}
+
+/** A directory as it is called, and as it is called really. */
+function namesOf(dir: string): string[] {
+  try {
+    return [dir, realpathSync(dir)];
+  } catch {
+    return [dir];
+  }
+}
+
+/** caddisd stands still meanwhile: neither a fifo nor a file without end may hold it. */
+function readSmall(path: string): string {
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  try {
+    const stat = fstatSync(fd);
+    if (!stat.isFile()) throw new Error('it is no regular file');
+    if (stat.size > CONFIG_MAX_BYTES) throw new Error(`it has ${stat.size} bytes`);
+    return readFileSync(fd, 'utf8');
+  } finally {
+    closeSync(fd);
   }
 }
 

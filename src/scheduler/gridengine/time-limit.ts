@@ -1,5 +1,5 @@
 import type { JobRequest } from '../../model/job.ts';
-import type { RunCommand } from './commands.ts';
+import type { RunCommand } from '../run-program.ts';
 import { parseQstatJob } from './qstat.ts';
 
 /** Soft and hard run time; what comes first ends the job. */

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 
 import type { JobKey } from '../../model/job.ts';
-import type { RunCommand } from './commands.ts';
+import type { RunCommand } from '../run-program.ts';
 import { askJob } from './complete.ts';
 
 /** When slurmctld has closed its books on the run that ended: mostly within a second of the epilog. */

@@ -1,11 +1,5 @@
-import { join } from 'node:path';
-
-import { execa } from 'execa';
-
+import { type RunCommand, runProgram } from '../run-program.ts';
 import { SchedulerUnavailable } from '../scheduler.ts';
-
-/** Runs one of Slurm's commands and gives its stdout; never through a shell. */
-export type RunCommand = (argv: readonly string[], signal: AbortSignal) => Promise<string>;
 
 /** What keeping a job from starting here takes. */
 export interface Refusing {
@@ -16,9 +10,6 @@ export interface Refusing {
   readonly run: RunCommand;
   readonly signal: AbortSignal;
 }
-
-/** scontrol itself tries a controller that is away for MessageTimeout (10 s by default) and more. */
-const COMMAND_TIMEOUT_MS = 20_000;
 
 /** Slurm answered, and said no. */
 export class SlurmRefused extends Error {
@@ -31,16 +22,7 @@ export class SlurmRefused extends Error {
  */
 export function createRunCommand(binDir: string, environment: Readonly<Record<string, string>>): RunCommand {
   return async (argv, signal) => {
-    const [program = '', ...args] = argv;
-    const result = await execa(join(binDir, program), args, {
-      env: { PATH: '/usr/bin:/bin', ...environment },
-      extendEnv: false,
-      stdin: 'ignore',
-      reject: false,
-      timeout: COMMAND_TIMEOUT_MS,
-      cancelSignal: signal,
-      maxBuffer: 32 * 1024 * 1024,
-    });
+    const result = await runProgram(binDir, environment, argv, signal);
     if (!result.failed) return result.stdout;
     const said = (result.stderr || result.stdout || result.shortMessage || 'no message').trim();
     const message = `${argv.join(' ')} failed: ${said}`;

@@ -2,8 +2,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 
 import type { JobKey, JobRequest } from '../../model/job.ts';
 import { MiB } from '../../model/units.ts';
+import type { RunCommand } from '../run-program.ts';
 import { SchedulerUnavailable } from '../scheduler.ts';
-import { type RunCommand, SlurmRefused } from './commands.ts';
+import { SlurmRefused } from './commands.ts';
 import { type JobRecord, parseJobRecord } from './job-record.ts';
 
 /**

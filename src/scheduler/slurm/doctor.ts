@@ -1,5 +1,5 @@
 import type { Finding } from '../../model/finding.ts';
-import type { RunCommand } from './commands.ts';
+import type { RunCommand } from '../run-program.ts';
 import { knowsSlack } from './node-gres.ts';
 
 /** What of a site's Slurm works with machines, and which of its tools look at the idle client of one. Throws what scontrol says. */

@@ -2,11 +2,12 @@ import { hostname } from 'node:os';
 
 import { formatKey, type JobKey } from '../../model/job.ts';
 import { writeRefusal } from '../refusal.ts';
+import type { RunCommand } from '../run-program.ts';
 import type { Scheduler } from '../scheduler.ts';
 import { askMemory } from './ask-memory.ts';
 import { isForBatchShell } from './batch-signals.ts';
 import { beginAgain } from './begin-again.ts';
-import { createRunCommand, type RunCommand, SlurmRefused } from './commands.ts';
+import { createRunCommand, SlurmRefused } from './commands.ts';
 import { askJob, complete } from './complete.ts';
 import { hold } from './hold.ts';
 import { isOnOneOf } from './job-record.ts';
@@ -148,7 +149,7 @@ export function createSlurm(options: SlurmOptions): Scheduler {
     placement: slurmPlacement(nodes, run),
     noteSize: (request, size, signal) => noteSize(request, size, nodes.all, signal, run),
     raise: {
-      check: async () => undefined,
+      obstacle: async () => undefined,
       // It waits until its last credential has expired, or until beginAgain.
       hold: async () => undefined,
       release: async () => undefined,

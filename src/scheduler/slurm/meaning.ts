@@ -2,7 +2,7 @@ import { constants } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 
 import type { JobRequest, Verdict } from '../../model/job.ts';
-import type { RunCommand } from './commands.ts';
+import type { RunCommand } from '../run-program.ts';
 import { askJob } from './complete.ts';
 
 const { SIGTERM, SIGTSTP, SIGCONT } = constants.signals;

@@ -1,4 +1,4 @@
-import type { RunCommand } from './commands.ts';
+import type { RunCommand } from '../run-program.ts';
 
 type Health = { readonly ok: true } | { readonly ok: false; readonly reason: string };
 

@@ -1,6 +1,6 @@
 import type { JobRequest, MachineSize } from '../../model/job.ts';
 import { MiB } from '../../model/units.ts';
-import type { RunCommand } from './commands.ts';
+import type { RunCommand } from '../run-program.ts';
 import { askJob } from './complete.ts';
 
 /** Small letters, as sacctmgr writes them anyway, and no blanks in it. */

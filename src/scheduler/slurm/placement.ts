@@ -1,7 +1,8 @@
 import { CaddisError } from '../../model/errors.ts';
 import type { JobKey } from '../../model/job.ts';
+import type { RunCommand } from '../run-program.ts';
 import type { Placement } from '../scheduler.ts';
-import { type RunCommand, SlurmRefused } from './commands.ts';
+import { SlurmRefused } from './commands.ts';
 import { askJob } from './complete.ts';
 import type { JobRecord } from './job-record.ts';
 import type { Nodes } from './nodes.ts';

@@ -1,5 +1,5 @@
 import type { NodeReport } from '../../model/node-report.ts';
-import type { RunCommand } from './commands.ts';
+import type { RunCommand } from '../run-program.ts';
 import { askNodeGres, commentWith, gresList, knowsSlack, type NodeGres, parseNodeGres } from './node-gres.ts';
 import { type Announced, type Announcement, announcement, decide } from './slack-policy.ts';
 

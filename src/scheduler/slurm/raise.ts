@@ -1,6 +1,6 @@
 import type { JobKey } from '../../model/job.ts';
 import { MiB } from '../../model/units.ts';
-import type { RunCommand } from './commands.ts';
+import type { RunCommand } from '../run-program.ts';
 import { untilPending } from './until-pending.ts';
 
 /** MinMemoryNode in place of what was asked for, by node or by CPU; slurmctld takes it only while the task waits. */

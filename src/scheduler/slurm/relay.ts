@@ -30,9 +30,9 @@ const LAUNCH_OPTIONS: OptionTable = {
   shortWithValue: 'AabBcCdDeEFGiJKLmMnNopPqrStTwWx',
   longFlags: new Set(
     (
-      'contiguous disable-status exclusive get-user-env help hold ignore-pbs immediate interactive kill-on-invalid-dep label ' +
-      'multi-prog nice no-allocate no-kill no-requeue overcommit overlap oversubscribe parsable preserve-env pty quiet quit-on-interrupt ' +
-      'reboot requeue send-libs spread-job test-only unbuffered usage use-min-nodes verbose version wait-all-nodes whole X11 no-shell no-bell ' +
+      'contiguous disable-status exclusive get-user-env help hold ignore-pbs immediate interactive label ' +
+      'multi-prog nice no-allocate no-kill no-requeue overcommit overlap oversubscribe parsable preserve-env propagate pty quiet ' +
+      'quit-on-interrupt reboot requeue resv-ports send-libs spread-job test-only unbuffered usage use-min-nodes verbose version whole x11 no-shell no-bell ' +
       'exact external-launcher bcast'
     ).split(' '),
   ),
@@ -56,9 +56,9 @@ export function slurmRelayRule(
   switch (command) {
     case 'srun':
       // srun runs these beside itself: that would be outside the job's machine.
-      if (hasLongOption(argv, LAUNCH_OPTIONS, ['prolog', 'epilog']))
+      if (hasLongOption(argv, LAUNCH_OPTIONS, ['prolog', 'epilog']) || env.SLURM_PROLOG || env.SLURM_EPILOG)
         return refuse(
-          'srun: --prolog and --epilog would run outside the job’s machine: put the commands into the script',
+          'srun: --prolog and --epilog (SLURM_PROLOG, SLURM_EPILOG) would run outside the job’s machine: put the commands into the script',
         );
       return {
         allow: true,

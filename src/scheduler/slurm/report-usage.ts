@@ -1,7 +1,8 @@
 import type { JobKey } from '../../model/job.ts';
 import type { EndedJob } from '../../model/usage.ts';
+import type { RunCommand } from '../run-program.ts';
 import { SchedulerUnavailable } from '../scheduler.ts';
-import { type RunCommand, SlurmRefused } from './commands.ts';
+import { SlurmRefused } from './commands.ts';
 
 const MiB = 1024 * 1024;
 /** sacctmgr (22.05) writes comments in small letters and with other quotes: a site's text that would suffer is left alone. */

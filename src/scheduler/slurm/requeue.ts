@@ -1,5 +1,6 @@
 import type { JobKey } from '../../model/job.ts';
-import { type RunCommand, SlurmRefused } from './commands.ts';
+import type { RunCommand } from '../run-program.ts';
+import { SlurmRefused } from './commands.ts';
 import { askJob } from './complete.ts';
 
 /**

@@ -1,8 +1,9 @@
 import { messageOf } from '../../model/errors.ts';
 import type { JobRequest } from '../../model/job.ts';
 import { writeRefusal } from '../refusal.ts';
+import type { RunCommand } from '../run-program.ts';
 import type { HookAnswer } from '../scheduler.ts';
-import type { Refusing, RunCommand } from './commands.ts';
+import type { Refusing } from './commands.ts';
 import { askJob } from './complete.ts';
 import type { JobRecord } from './job-record.ts';
 

@@ -1,4 +1,4 @@
-import type { RunCommand } from './commands.ts';
+import type { RunCommand } from '../run-program.ts';
 
 /** How long slurmctld may take to say how it was built. */
 const ASK_TIMEOUT_MS = 10_000;

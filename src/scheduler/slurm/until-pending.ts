@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 
 import { CaddisError } from '../../model/errors.ts';
 import type { JobKey } from '../../model/job.ts';
-import type { RunCommand } from './commands.ts';
+import type { RunCommand } from '../run-program.ts';
 import { askJob } from './complete.ts';
 import type { JobRecord } from './job-record.ts';
 

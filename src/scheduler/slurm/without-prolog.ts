@@ -1,6 +1,6 @@
 import type { JobFacts, JobKey, JobRequest } from '../../model/job.ts';
+import type { RunCommand } from '../run-program.ts';
 import { SchedulerUnavailable } from '../scheduler.ts';
-import type { RunCommand } from './commands.ts';
 import { askJob } from './complete.ts';
 import { isOnOneOf } from './job-record.ts';
 

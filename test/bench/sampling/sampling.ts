@@ -4,11 +4,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { NodeStatus } from '../../../src/model/status.ts';
 import type { NodeTop } from '../../../src/model/top.ts';
 import { parseProcessStat } from '../../../src/pressure/proc.ts';
+import { cancel, type RunningJob, startJob } from '../../integration/support/machines.ts';
 import { hookClient } from '../../lab/caddisd.ts';
 import type { Lab, LabHost } from '../../lab/host.ts';
 import { on } from '../../lab/process.ts';
 import { type Bench, type Figures, onLab } from '../bench.ts';
-import { MachinesByHook } from '../machines-by-hook.ts';
 import { rounded } from '../statistics.ts';
 import { simulated } from './simulated.ts';
 
@@ -18,11 +18,11 @@ const AIM_MACHINES = 50;
 const SECONDS = 20;
 /** Kernels of machines that were just made are busy with themselves. */
 const SETTLE_MS = 8_000;
-/** Emulated guests: more would be busy with one another on two cores. */
+/** Emulated guests: more would be busy with one another on two cores. A lab node has CPUs for 8. */
 const REAL_MACHINES = 6;
 
 /**
- * Cost of sampling. `real`: machines of the lab that run no step, their agents reporting; CPU time of caddisd and libvirtd, which is nobody else's, and of QEMU, most of which is the guests'
+ * Cost of sampling. `real`: machines of jobs of both schedulers that sleep, their agents reporting; CPU time of caddisd and libvirtd, which is nobody else's, and of QEMU, most of which is the guests'
  * own. `simulated`: caddisd's own parts alone, with more machines than two cores can emulate.
  */
 export const sampling: Bench = async ({ machines = REAL_MACHINES, say }) => {
@@ -49,12 +49,13 @@ export const sampling: Bench = async ({ machines = REAL_MACHINES, say }) => {
 
 async function real(lab: Lab, machines: number, say: (line: string) => void): Promise<Figures> {
   const node = lab.nodes[0] as LabHost;
-  const made = new MachinesByHook(lab, node.name);
+  const jobs: RunningJob[] = [];
   const figures: Record<string, Figures> = {};
   try {
     figures.machines_0 = await measure(node, 0);
     for (let count = 1; count <= machines; count++) {
-      await made.add();
+      const system = count % 2 === 1 ? 'slurm' : 'gridengine';
+      jobs.push(await startJob(lab, system, { node, memory: '128M' }, 'echo ready\nexec sleep 3600'));
       say(`${count} of ${machines} machines`);
       if (count === 1 || count === machines) {
         await sleep(SETTLE_MS);
@@ -63,7 +64,7 @@ async function real(lab: Lab, machines: number, say: (line: string) => void): Pr
     }
     return figures;
   } finally {
-    await made.removeAll();
+    await Promise.all(jobs.map(cancel));
   }
 }
 

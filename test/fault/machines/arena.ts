@@ -18,6 +18,8 @@ import type { WatchedHost } from './watched-host.ts';
 interface Hit {
   readonly kind: string;
   readonly text: string;
+  /** The job must have gone on from where it was all the same. */
+  readonly keeps: boolean;
   readonly variant?: Variant;
 }
 
@@ -121,12 +123,13 @@ export class Arena {
   ): Promise<void> {
     const { job, from, to } = placed;
     const hits = this.#hits(placed, before, armed, fired);
-    const keeps = hits.some(({ variant }) => variant?.keeps);
+    const keeps = hits.every((hit) => hit.keeps);
     const verdict = await judge(job, before.runs.get(job) ?? 0, before.logs, keeps);
     const wrong = wrongOf(verdict, hits, unsettled && `${unsettled}${excerpt(job, before.logs)}`);
     if (wrong === undefined) this.#tally.count(verdict.afresh ? 'started afresh with a reason' : 'went on');
     if (hits.length === 0 && wrong === undefined && !verdict.afresh) this.#learn(placed, before);
-    if (hits.length === 0 && wrong !== undefined) hits.push({ kind: 'undisturbed moves', text: 'no fault' });
+    if (hits.length === 0 && wrong !== undefined)
+      hits.push({ kind: 'undisturbed moves', text: 'no fault', keeps: true });
     const way = `${job.key} ${from.host.name} -> ${to.host.name}`;
     for (const { kind, text } of hits)
       await this.#tally.variant(
@@ -143,7 +146,7 @@ export class Arena {
 
   /** Its own variant, and what hit it because it was on the same host as another's. */
   #hits(
-    { job, from }: Placed,
+    { job, from, to }: Placed,
     { begun, sights }: Before,
     armed: readonly Armed[],
     fired: readonly (Fired | undefined)[],
@@ -152,13 +155,16 @@ export class Arena {
       const { variant, host } = one;
       const at = fired[index];
       if (!at) return [];
-      if (one.job === job) return [{ kind: variant.kind, text: wordsOf(variant), variant }];
+      const { keeps } = variant;
+      if (one.job === job) return [{ kind: variant.kind, text: wordsOf(variant), keeps, variant }];
+      if (variant.act === 'hold' && !keeps && !variant.loses && (host === from || host === to))
+        return [{ kind: `beside: ${variant.kind}`, text: wordsOf(variant), keeps }];
       if (!/^kill-(caddisd|libvirtd)$/.test(variant.act)) return [];
       const point = lastPoint(host, job, sights.get(job)?.machines ?? [], begun, at.at);
       if (point === undefined) return [];
       const done = host === from ? 'saved' : 'restored';
       const kind = `beside: ${variant.kind.replace(/(saved|restored)$/, done)}`;
-      return [{ kind, text: `${variant.act} when it was at "${point}"` }];
+      return [{ kind, text: `${variant.act} when it was at "${point}"`, keeps: true }];
     });
   }
 

@@ -102,7 +102,6 @@ function variantsAt(point: Point, side: Variant['side'], names: readonly string[
   ];
   if (!THEIRS.test(point.point)) return variants;
   const stateIsSafe = side === 'save' ? isPublished : !mayRun;
-  const libvirtKeeps = side === 'save' || !mayRun;
   variants.push({
     ...base,
     kind: `QEMU dies while its job is ${done}`,
@@ -113,7 +112,7 @@ function variantsAt(point: Point, side: Variant['side'], names: readonly string[
     ...base,
     kind: `libvirtd dies while a job is ${done}`,
     act: 'kill-libvirtd',
-    keeps: libvirtKeeps,
+    keeps: true,
   });
   return variants;
 }

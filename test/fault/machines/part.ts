@@ -23,8 +23,6 @@ export const machinesPart: FaultPart = {
   run: async (tally) => {
     const say = (line: string) => console.error(`fault: ${line}`);
     await buildInterposer();
-    // With ganesha 4.3 a client that stood still for 1 to 1.5 leases gets EIO for files that it had open (5 of 6 times; less or more is well): no matter of saves.
-    process.env.CADDIS_LAB_NFS_LEASE ??= '90';
     const was = await current();
     const lab = was ?? (await up({ log: say }));
     const [one, two] = lab.nodes.map((node) => new WatchedHost(lab, node));

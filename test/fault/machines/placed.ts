@@ -13,7 +13,7 @@ export interface Placed {
 }
 
 /** The host on which a variant of each side would strike. */
-export type Struck = Readonly<Record<Variant['side'], WatchedHost>>;
+type Struck = Readonly<Record<Variant['side'], WatchedHost>>;
 
 /** Gives the next variant for a job, of this side if there is one. */
 export type NextVariant = (side: Variant['side'], struck: Struck) => Variant | undefined;

@@ -80,8 +80,8 @@ describe('memory', () => {
       timeoutMs: JOB_MS,
     });
     expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' });
-    // The lab's nodes have 6000 MB for jobs, and machines of at most 6 GiB.
-    expect(field(stdout, 'available')).toBeGreaterThan(5_500 * MiB);
+    // The lab's nodes have 6000 MB for jobs, and machines of a little more: 5740 MiB were seen, and 84 fewer where the last block is lost.
+    expect(field(stdout, 'available')).toBeGreaterThan(5_680 * MiB);
   });
 
   it('a job that outgrows its request is killed in its machine, and its neighbour goes on', async () => {

@@ -98,7 +98,7 @@ describe('a suspended job gives its memory back', () => {
     await untilTick(job, 3);
     // A checkpoint is under way: libvirt starts the machine at its end, and the job stands still all the same.
     const [machine] = [...(await machinesOf(node))].find(([, of]) => of.job === job.key) ?? [];
-    const image = join(stagingOf(lab, node), `${machine}.memory`);
+    const image = join(stagingOf(lab, node), 'caddis', `${machine}.memory`);
     const checkpoint = on(node, [process.execPath, 'dist/caddis.cjs', 'checkpoint', job.key], {
       timeoutMs: MOVE_MS,
     }).catch(() => undefined);

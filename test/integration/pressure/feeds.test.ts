@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 import type { NodeTop } from '../../../src/model/top.ts';
-import { startOn, stopOn } from '../../lab/caddisd.ts';
+import { MEMORY_MAX_MIB, startOn, stopOn } from '../../lab/caddisd.ts';
 import type { Lab, LabHost } from '../../lab/host.ts';
 import { on, until } from '../../lab/process.ts';
 import { shadowOf } from '../../lab/slurm/cluster.ts';
@@ -14,8 +14,6 @@ import { readTop } from './top.ts';
 
 const MiB = 1024 * 1024;
 const RESERVED_MIB = 1024;
-/** vm.memory_max of the lab. */
-const CAPACITY_MIB = 6 * 1024;
 /** Allocates 300 MiB when it is told to. */
 const GROWS = `echo ready
 exec python3 -c "
@@ -45,7 +43,7 @@ describe('what the node says of itself', () => {
   const top = () => readTop(node);
   /** What is reserved and not resident, and what nobody has reserved. */
   const idleBytes = (seen: NodeTop) =>
-    CAPACITY_MIB * MiB - seen.jobs.reduce((sum, job) => sum + (job.memory_resident_bytes ?? 0), 0);
+    MEMORY_MAX_MIB * MiB - seen.jobs.reduce((sum, job) => sum + (job.memory_resident_bytes ?? 0), 0);
   const hostValues = async () => {
     const { stdout } = await asUser(lab, ['qhost', '-F', '-h', node.name]);
     return Object.fromEntries(
@@ -68,7 +66,7 @@ describe('what the node says of itself', () => {
   it('offers what its jobs have reserved and leave idle, and what nobody has, in top and to both schedulers', async () => {
     const now = await wait('slack', async () => {
       const seen = await top();
-      return seen.slack.memory_bytes > (CAPACITY_MIB - 2 * RESERVED_MIB + 500) * MiB && seen;
+      return seen.slack.memory_bytes > (MEMORY_MAX_MIB - 2 * RESERVED_MIB + 500) * MiB && seen;
     });
     expect(now.jobs.map(({ job }) => job).sort()).toEqual(jobs.map(({ key }) => key).sort());
     for (const job of now.jobs) {
@@ -78,7 +76,7 @@ describe('what the node says of itself', () => {
     }
     // Never more than is not resident.
     expect(now.slack.memory_bytes).toBeLessThanOrEqual(idleBytes(now) + 1);
-    await wait('slackmem', async () => (await slackOfSlurm()) >= CAPACITY_MIB - 2 * RESERVED_MIB + 448);
+    await wait('slackmem', async () => (await slackOfSlurm()) >= MEMORY_MAX_MIB - 2 * RESERVED_MIB + 448);
     const values = await wait('slack at the qmaster', async () => {
       const seen = await hostValues();
       return /^[\d.]+[MG]$/.test(seen.vm_mem_slack ?? '') && seen;

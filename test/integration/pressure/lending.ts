@@ -12,7 +12,7 @@ import { asUser, type BatchSystem, submit, waitForEnd } from '../support/batch.t
 
 /** Two cores, TCG, other labs beside. */
 export const SLOW_MS = 180_000;
-/** Of machines in all on each node that `makeSmall` is told to make small: base memory and whole blocks of 128 MiB. */
+/** Of machines in all on each node that `makeSmall` is told to make small. */
 export const NODE_MIB = 1664;
 const STILL_BYTES = 8 << 20;
 const JOBS = join(import.meta.dirname, 'jobs');
@@ -62,35 +62,36 @@ export async function restart(lab: Lab, node: LabHost, extra = ''): Promise<void
   await startOn(lab, node, extra);
 }
 
-/** Reserves all CPUs of the node and that much memory, and sleeps until it is woken for one of these works. */
+/** Reserves all CPUs of the node (or so many) and that much memory, and sleeps until it is woken for one of these works. */
 export async function startOwner(
   lab: Lab,
   system: BatchSystem,
   node: LabHost,
   memory: number,
   works: readonly Work[],
+  cpus = 4,
 ): Promise<LentJob> {
   const job = await start(lab, system, {
     files: ['owner.py'],
-    script: `exec python3 owner.py 4 ${works.map(nameOf).join(' ')}`,
+    script: `exec python3 owner.py ${cpus} ${works.map(nameOf).join(' ')}`,
     options:
       system === 'slurm'
-        ? ['-w', node.name, '-c', '4', `--mem=${memory}M`]
-        : ['-l', `hostname=${node.name}`, '-pe', 'smp', '4', '-l', `h_vmem=${memory / 4}M`],
+        ? ['-w', node.name, '-c', `${cpus}`, `--mem=${memory}M`]
+        : ['-l', `hostname=${node.name}`, '-pe', 'smp', `${cpus}`, '-l', `h_vmem=${memory / cpus}M`],
   });
   await untilSays(job, 'ready');
   return job;
 }
 
-/** Plain `sbatch -p scavenge` or `qsub -q scavenge.q`: works until it is told that it is enough. */
+/** Plain `sbatch -p scavenge` or `qsub -q scavenge.q`: works until it is told that it is enough. `cachedMegabytes`: of a file that it has written and does not need. */
 export function startBorrower(
   lab: Lab,
   system: BatchSystem,
-  { memory, megabytes }: { memory: number; megabytes: number },
+  { memory, megabytes, cachedMegabytes = 0 }: { memory: number; megabytes: number; cachedMegabytes?: number },
 ): Promise<LentJob> {
   return start(lab, system, {
     files: ['borrower.py'],
-    script: `python3 borrower.py ${megabytes}`,
+    script: `head -c ${cachedMegabytes}M /dev/zero >cached\npython3 borrower.py ${megabytes}`,
     queue: QUEUE[system],
     options: system === 'slurm' ? [`--mem=${memory}M`] : ['-l', `h_vmem=${memory}M`],
   });
@@ -167,6 +168,8 @@ export async function untilSays(job: LentJob, words: string): Promise<void> {
 export interface Work {
   readonly megabytes: number;
   readonly seconds: number;
+  /** All the time goes into the allocation, and it spins on none. */
+  readonly slowly?: true;
 }
 
 /** Wakes the owner, and waits until it sleeps again. */
@@ -176,7 +179,7 @@ export async function wake(job: LentJob, turn: number, work: Work): Promise<Turn
 }
 
 /** Memory of the host that a job's machine holds. */
-async function residentOf(node: LabHost, { key }: LentJob): Promise<number> {
+export async function residentOf(node: LabHost, { key }: LentJob): Promise<number> {
   const { jobs } = JSON.parse(await caddis(node, 'top', '--once', '--json')) as NodeTop;
   return jobs.find(({ job }) => job === key)?.memory_resident_bytes ?? 0;
 }
@@ -242,6 +245,6 @@ export function ticksOf(text: string): number {
   return Number([...text.matchAll(/^tick (\d+) /gm)].at(-1)?.[1] ?? 0);
 }
 
-function nameOf({ megabytes, seconds }: Work): string {
-  return `${megabytes}.${seconds}`;
+function nameOf({ megabytes, seconds, slowly }: Work): string {
+  return `${megabytes}.${seconds}${slowly ? '.slowly' : ''}`;
 }

@@ -111,6 +111,11 @@ describe('jobs that run in what others have reserved', () => {
         expect((await outputOf({ directory })).trim()).toBe(node.name);
         expect(await queueOf(system, id)).toBe(QUEUE[system]);
       }
+      // What is lent may be sent back at any time: nobody takes that away again.
+      if (system === 'slurm') {
+        const update = ['scontrol', 'update', `JobId=${large.id}`, 'Requeue=0'];
+        expect((await asUser(lab, update)).exitCode).not.toBe(0);
+      }
       for (const { id } of [ordinary, large]) {
         expect(await isWaiting(system, id), `${system} ${id}`).toBe(true);
         await remove(system, id);

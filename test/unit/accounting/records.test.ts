@@ -40,4 +40,6 @@ it('is the same to the next caddisd, and passes a torn line over', async () => {
   expect(names(await next.last(9, () => true))).toEqual(['slurm-1']);
   expect([...(await next.users())]).toEqual([1001]);
   expect(await readFile(path, 'utf8')).toContain('slurm-1');
+  await next.add(job(3));
+  expect(names(await next.last(9, () => true))).toEqual(['slurm-3', 'slurm-1']);
 });

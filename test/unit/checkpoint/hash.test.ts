@@ -1,12 +1,23 @@
 import { createHash, randomFillSync } from 'node:crypto';
-import { appendFile, mkdtemp, open, rm, truncate, writeFile } from 'node:fs/promises';
+import {
+  appendFile,
+  type FileHandle,
+  mkdtemp,
+  open,
+  readFile,
+  rm,
+  stat,
+  truncate,
+  writeFile,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 
 import { copyImage } from '../../../src/checkpoint/copy.ts';
+import { copyWhileWritten } from '../../../src/checkpoint/copy-while-written.ts';
 import { HashFollower } from '../../../src/checkpoint/follow.ts';
 import { CHUNK_BYTES, hashFile } from '../../../src/checkpoint/hash.ts';
 import { nodeIo } from '../../../src/checkpoint/node-io.ts';
@@ -67,6 +78,54 @@ describe('a copy', () => {
     const begun = performance.now();
     await copyImage(io, file, join(dir, 'slow'), { bytesPerSecond: CHUNK_BYTES * 5 });
     expect(performance.now() - begun).toBeGreaterThan(190);
+  });
+});
+
+describe('a copy of a file that is being written', () => {
+  const said: string[] = [];
+  const copy = () => join(dir, 'copy-while-written');
+  const copyOf = (write: () => Promise<void>) =>
+    copyWhileWritten(io, { from: file, to: copy(), write, say: (text) => said.push(text) });
+  const writeSlowly = async (touch: (writer: FileHandle) => Promise<unknown>) => {
+    await writeFile(file, Buffer.alloc(CHUNK_BYTES));
+    for (let at = CHUNK_BYTES; at < content.length; at += 2_000_000) {
+      await appendFile(file, content.subarray(at, Math.min(at + 2_000_000, content.length)));
+      await sleep(60);
+    }
+    const writer = await open(file, 'r+');
+    await touch(writer);
+    await writer.close();
+  };
+  beforeEach(async () => {
+    said.length = 0;
+    await Promise.all([file, copy()].map((path) => rm(path, { force: true })));
+  });
+
+  it('is the file when its beginning was written last', async () => {
+    const copied = await copyOf(() => writeSlowly((writer) => writer.write(content, 0, CHUNK_BYTES, 0)));
+    expect(copied).toEqual({ bytes: content.length, hash: hashOf(content) });
+    expect((await readFile(copy())).equals(content)).toBe(true);
+    expect(said).toEqual([]);
+  });
+
+  it('is made anew when something else was written last', async () => {
+    const copied = await copyOf(() =>
+      writeSlowly(async (writer) => {
+        await vi.waitFor(async () => expect((await stat(copy())).size).toBe(2 * CHUNK_BYTES), 5000);
+        await writer.write(Buffer.from('x'), 0, 1, CHUNK_BYTES + 5);
+      }),
+    );
+    const whole = await readFile(file);
+    expect(copied).toEqual({ bytes: whole.length, hash: hashOf(whole) });
+    expect((await readFile(copy())).equals(whole)).toBe(true);
+    expect(said).toEqual([expect.stringContaining('copied once more')]);
+  });
+
+  it('fails with its writer', async () => {
+    await expect(copyOf(() => Promise.reject(new Error('no machine')))).rejects.toThrow('no machine');
+    await writeFile(file, content);
+    const cut = () => truncate(file, 100);
+    await expect(copyOf(() => sleep(100).then(cut))).rejects.toThrow(/became shorter/);
   });
 });
 

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 
 import { ageText, asJson, details, wideTable } from '../../../src/cli/checkpoint-report.ts';
 import { jobOf } from '../../../src/cli/job-argument.ts';
+import { rawIdOf } from '../../../src/scheduler/slurm/array-task.ts';
 import { newWorld, STORE, save } from '../../fault/store/world.ts';
 
 describe('checkpoints in a table', () => {
@@ -41,9 +42,24 @@ describe('checkpoints in a table', () => {
 });
 
 describe('a job on the command line', () => {
-  it('is written in full or by its number', () => {
-    expect(jobOf('17')).toEqual({ scheduler: 'slurm', jobId: '17', task: '0' });
-    expect(jobOf('12.1')).toEqual(jobOf('gridengine-12.1'));
-    expect(() => jobOf('../17')).toThrow(/is no job/);
+  it('is written in full or by its number', async () => {
+    expect(await jobOf('17')).toEqual({ scheduler: 'slurm', jobId: '17', task: '0' });
+    expect(await jobOf('12.1')).toEqual(await jobOf('gridengine-12.1'));
+    await expect(jobOf('../17')).rejects.toThrow(/is no job/);
+  });
+
+  it("of a Slurm array is looked up where squeue's users have its name from", async () => {
+    const signal = AbortSignal.timeout(1_000);
+    const asked: string[] = [];
+    const slurm = (squeue: string, sacct: string) => (argv: readonly string[]) => {
+      asked.push(argv.join(' '));
+      const said = argv[0] === 'squeue' ? squeue : sacct;
+      return said === 'no' ? Promise.reject(new Error('Invalid job id specified')) : Promise.resolve(said);
+    };
+    expect(await rawIdOf('12_3', slurm('15\n', 'no'), signal)).toBe('15');
+    expect(asked).toEqual(['squeue -h -a -j 12_3 -o %A']);
+    expect(await rawIdOf('12_3', slurm('no', '15\n15\n'), signal)).toBe('15');
+    expect(await rawIdOf('12_3', slurm('', ''), signal)).toBeUndefined();
+    await expect(rawIdOf('12_3', slurm('no', 'no'), signal)).rejects.toThrow('Invalid');
   });
 });

@@ -11,6 +11,8 @@ import {
   raiseRequest,
 } from '../../../src/daemon/moving/raise-request.ts';
 
+import { RaiseObstacle } from '../../../src/daemon/pressure/raise-obstacle.ts';
+
 const MiB = 1024 ** 2;
 const key = { scheduler: 'gridengine', jobId: '7', task: '1' } as const;
 const request = {
@@ -23,8 +25,12 @@ describe('a request that is raised', () => {
   let stateDir: string;
   let calls: string[];
   let refuses: string | undefined;
+  let obstacle: string | undefined;
   const raise = {
-    check: async () => void calls.push('check'),
+    obstacle: async () => {
+      calls.push('check');
+      return obstacle;
+    },
     hold: async () => void calls.push('hold'),
     memory: async (_request: unknown, bytes: number) => {
       calls.push(`memory ${bytes / MiB}`);
@@ -48,6 +54,7 @@ describe('a request that is raised', () => {
     stateDir = await mkdtemp(join(tmpdir(), 'caddis-raise-'));
     calls = [];
     refuses = undefined;
+    obstacle = undefined;
   });
   afterEach(() => rm(stateDir, { recursive: true }));
 
@@ -78,6 +85,27 @@ describe('a request that is raised', () => {
     await finishRaises(nodeWith(undefined));
     await vi.waitFor(async () => expect(await notes()).toEqual([]));
     expect(calls).toEqual(['check', 'memory 300', 'release 7']);
+  });
+
+  it('is not begun where its scheduler takes no such word, and then nothing is held', async () => {
+    obstacle = 'it is a task of an array';
+    await expect(prepareRaise(nodeWith(job), job, 300 * MiB)).rejects.toThrow('task of an array');
+    await raiseRequest(nodeWith(job), job);
+    expect(calls).toEqual(['check', 'check']);
+    await expect(notes()).rejects.toThrow('ENOENT');
+  });
+
+  it('is not asked for again and again where it cannot be', async () => {
+    const known = new RaiseObstacle();
+    obstacle = 'it is a task of an array';
+    expect(known.known(0)).toBeUndefined();
+    expect(await known.ask(job, 1_000)).toBe(obstacle);
+    expect(known.known(60_000)).toBe(obstacle);
+    // The site may have changed its mind.
+    expect(known.known(700_000)).toBeUndefined();
+    obstacle = undefined;
+    expect(await known.ask(job, 700_000)).toBeUndefined();
+    expect(known.known(700_001)).toBeUndefined();
   });
 
   it('is not released when it was never held', async () => {

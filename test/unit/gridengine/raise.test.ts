@@ -1,9 +1,9 @@
 import { expect, it } from 'vitest';
 
+import { mayAlter } from '../../../src/scheduler/gridengine/jsv-settings.ts';
 import {
-  checkRaise,
-  mayAlter,
   noteSize,
+  obstacleToRaise,
   raisedList,
   raiseMemory,
   releaseNext,
@@ -47,15 +47,17 @@ it('raises memory per slot, and keeps all else that was asked for', async () => 
 });
 
 it('does so only where the cell lets it, and for no array', async () => {
-  expect(mayAlter('jsv_url                      none\njsv_allowed_mod  ac,h\n')).toBe(true);
-  expect(mayAlter('jsv_url  script:/x\njsv_allowed_mod  ac,h,l_hard\n')).toBe(true);
-  expect(mayAlter('jsv_url  script:/x\njsv_allowed_mod  ac,h,q_hard\n')).toBe(false);
+  expect(mayAlter('jsv_url                      none\njsv_allowed_mod  ac,h\n', 'l_hard')).toBe(true);
+  expect(mayAlter('jsv_url  script:/x\njsv_allowed_mod  ac,h,l_hard\n', 'l_hard')).toBe(true);
+  expect(mayAlter('jsv_url  script:/x\njsv_allowed_mod  ac,h,q_hard\n', 'l_hard')).toBe(false);
   const closed = commands({ qstat: [running], qconf: ['jsv_url script:/x\njsv_allowed_mod ac\n'] });
-  await expect(checkRaise(request, closed.run, signal)).rejects.toThrow(/l_hard/);
+  expect(await obstacleToRaise(request, closed.run, signal)).toMatch(/l_hard/);
   const array = commands({ qstat: [text('qstat-j-array.xml')] });
   const id = /<JB_job_number>(\d+)</.exec(text('qstat-j-array.xml'))?.[1] as string;
   const one = { key: { scheduler: 'gridengine', jobId: id, task: '2' } } as never;
-  await expect(checkRaise(one, array.run, signal)).rejects.toThrow(/array/);
+  expect(await obstacleToRaise(one, array.run, signal)).toMatch(/task of an array/);
+  // Nothing is altered to find out.
+  expect([...closed.calls, ...array.calls]).toEqual([]);
 });
 
 it('releases what it held, unless the job is gone', async () => {

@@ -8,7 +8,13 @@ const GiB = 1024 * MiB;
 
 const b: Victim = {
   ...{ job: 'slurm-2', standing: 'awake', standingMs: 60_000, weight: 'low', cpus: 1 },
-  ...{ residentBytes: 500 * MiB, balloonBytes: 0, reclaimableBytes: 0, isReclaiming: false },
+  ...{
+    residentBytes: 500 * MiB,
+    balloonBytes: 0,
+    reclaimableBytes: 0,
+    untouchedBytes: 0,
+    isReclaiming: false,
+  },
   ...{ growthBytesPerSecond: 0, priority: 10, unsavable: undefined },
 };
 const memory = {
@@ -63,9 +69,10 @@ describe('the give-back ladder', () => {
   it('asks balloons for what guests do not use, and none for next to nothing', () => {
     const verdict = look({
       ...grows(130),
-      ...with_({ balloonBytes: 50 * MiB, reclaimableBytes: 100 * MiB }),
+      ...with_({ balloonBytes: 50 * MiB, reclaimableBytes: 100 * MiB, untouchedBytes: 20 * MiB }),
     });
-    expect(verdict.acts[0]?.measure).toEqual({ do: 'reclaim', balloonBytes: 150 * MiB });
+    // It gets first what nobody gains by.
+    expect(verdict.acts[0]?.measure).toEqual({ do: 'reclaim', balloonBytes: 170 * MiB });
     expect(said(look({ ...grows(130), ...with_({ reclaimableBytes: MiB }) }))).toEqual([]);
   });
 

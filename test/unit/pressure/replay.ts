@@ -68,7 +68,13 @@ export function replay(series: Series): { readonly atMs: number; readonly verdic
             {
               ...{ job: series.jobs[i]?.job ?? '', standing: 'awake', standingMs: 0, weight: 'low' },
               ...{ cpus: usage.cpuDemand, residentBytes: usage.residentBytes, balloonBytes: 0 },
-              ...{ reclaimableBytes: 0, isReclaiming: false, priority: undefined, unsavable: undefined },
+              ...{
+                reclaimableBytes: 0,
+                untouchedBytes: 0,
+                isReclaiming: false,
+                priority: undefined,
+                unsavable: undefined,
+              },
               growthBytesPerSecond: usage.growthNowBytesPerSecond,
             },
           ]

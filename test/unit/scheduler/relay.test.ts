@@ -14,6 +14,10 @@ describe('Slurm commands inside a job', () => {
     [['sbatch', '-Wn', '2', 'job.sh'], 'job.sh'],
     [['sbatch', '-vn2', 'job.sh'], 'job.sh'],
     [['sbatch', '--', '-odd.sh'], '-odd.sh'],
+    [['sbatch', '--kill-on-invalid-dep', 'yes', 'job.sh'], 'job.sh'],
+    [['sbatch', '--wait-all-nodes', '1', '--propagate', 'job.sh'], 'job.sh'],
+    [['sbatch', '--exclus', '--parti', 'main', 'job.sh'], 'job.sh'],
+    [['sbatch', '--wra', 'hostname'], undefined],
     [['sbatch', '--wrap', 'hostname'], undefined],
     [['sbatch', '--wrap=hostname'], undefined],
     [['sbatch', '-n', '2'], undefined],
@@ -24,6 +28,8 @@ describe('Slurm commands inside a job', () => {
   it.each([
     [['srun', '--prolog=/tmp/x', 'true'], /outside/],
     [['srun', '-n2', '--epilog', '/tmp/x', 'true'], /outside/],
+    [['srun', '--prolo=/tmp/x', 'true'], /outside/],
+    [['srun', '--x11', '--ep', '/tmp/x', 'true'], /outside/],
     [['salloc', '-n1', 'bash'], /no-shell/],
     [['reboot'], /cannot be used/],
     [['/usr/bin/srun', 'true'], /cannot be used/],
@@ -45,6 +51,10 @@ describe('Slurm commands inside a job', () => {
   ])('knows whether %j is a job that puts itself back', (argv, putsJobBack) => {
     const env = { SLURM_JOB_ID: '17', SLURM_ARRAY_JOB_ID: '16', SLURM_ARRAY_TASK_ID: '3' };
     expect(slurmRelayRule(argv, env, '/usr/bin')).toMatchObject({ allow: true, putsJobBack });
+  });
+
+  it.each(['SLURM_PROLOG', 'SLURM_EPILOG'])('refuses srun where %s says the same', (name) => {
+    expect(slurmRelayRule(['srun', 'true'], { [name]: '/tmp/x' }, '/usr/bin').allow).toBe(false);
   });
 
   it("takes a program's own options for what they are", () => {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 
 import { GiB, MiB } from '../../../src/model/units.ts';
-import { memoryToKeep, memoryToPlug, mostOffered } from '../../../src/vm/grow.ts';
+import { hotplugRegion, memoryToKeep, memoryToPlug, mostOffered, mostToPlug } from '../../../src/vm/grow.ts';
 
 describe('how much memory is plugged', () => {
   it('is none for a job that fits into the base machine', () => {
@@ -41,5 +41,20 @@ describe('how much memory is plugged', () => {
         const offer = mostOffered(most, now);
         expect(memoryToPlug(offer, now)).toBeLessThanOrEqual(Math.max(most, pluggedBytes));
       }
+  });
+
+  it("the device has whole blocks of the guest's Linux, so that a guest can take all of a node of any size", () => {
+    const baseMemoryBytes = 256 * MiB;
+    /** What of a device Linux uses. */
+    const usable = (bytes: number) => Math.floor(bytes / (128 * MiB)) * 128 * MiB;
+    for (const maxMemoryBytes of [8 * GiB, 6100 * MiB, 1664 * MiB + 4096, 300 * MiB, 66_571_993_088]) {
+      const maxima = { baseMemoryBytes, maxMemoryBytes };
+      const most = mostToPlug(maxima);
+      expect(baseMemoryBytes + most).toBeLessThanOrEqual(maxMemoryBytes);
+      expect(baseMemoryBytes + most).toBeGreaterThan(maxMemoryBytes - 2 * MiB);
+      expect(most).toBeLessThanOrEqual(usable(hotplugRegion(maxima)));
+    }
+    expect(hotplugRegion({ baseMemoryBytes, maxMemoryBytes: baseMemoryBytes })).toBe(0);
+    expect(hotplugRegion({ baseMemoryBytes, maxMemoryBytes: 128 * MiB })).toBe(0);
   });
 });

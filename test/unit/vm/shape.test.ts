@@ -68,6 +68,12 @@ describe('the base machine', () => {
     expect(parsed.devices.memory.target.requested['#text']).toBe('0');
   });
 
+  it('has room in its memory device for whole blocks of Linux beyond an odd maximum', () => {
+    const odd = domainXml({ ...shape, maxMemoryBytes: 6100 * MiB }, places);
+    expect(odd).toContain(`<target><size unit='MiB'>${46 * 128}</size>`);
+    expect(odd).toContain(`<maxMemory slots='4' unit='MiB'>${256 + 46 * 128 + 128}</maxMemory>`);
+  });
+
   it('is told the rate of its clock where it is emulated', () => {
     expect(parsed.os.cmdline).toContain(' tsc_early_khz=2596145 ');
     expect(domainXml({ ...shape, tscKhz: undefined }, places)).not.toContain('tsc_early_khz');

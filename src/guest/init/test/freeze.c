@@ -6,8 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "clock.h"
@@ -249,6 +251,50 @@ static void wakes(struct peer *p)
 	tlv_free(&w);
 }
 
+/* Whether cgroup.freeze was written within `ms`: equal events that follow each other may be one. */
+static int writes(int watch, int ms)
+{
+	struct inotify_event events[16];
+	int count = 0;
+
+	for (int64_t until = clock_ms() + ms; clock_ms() < until; clock_sleep_ms(5)) {
+		ssize_t n = read(watch, events, sizeof events);
+
+		count += n > 0 ? (int)(n / (ssize_t)sizeof *events) : 0;
+	}
+	return count;
+}
+
+static void stood(struct peer *p)
+{
+	struct frame f = { .type = F_CLOCK, .stream = STREAM_NONE };
+	char path[128];
+	struct timespec t;
+	int watch = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+
+	snprintf(path, sizeof path, "%s/cgroup.freeze", group);
+	CHECK(inotify_add_watch(watch, path, IN_MODIFY) >= 0);
+	clock_gettime(CLOCK_REALTIME, &t);
+	/* A clock that was right, or ahead: the machine did not stand still. */
+	f.offset = ((uint64_t)t.tv_sec + 1) * 1000000000u;
+	peer_send(p, f, NULL);
+	f.offset = ((uint64_t)t.tv_sec - 3600) * 1000000000u;
+	peer_send(p, f, NULL);
+	CHECK(writes(watch, 300) == 0);
+	/* It did. No NFS server is mounted here, so that the job goes on when that is seen. */
+	f.offset = ((uint64_t)t.tv_sec + 60) * 1000000000u;
+	peer_send(p, f, NULL);
+	CHECK(writes(watch, 1000) > 0 && !frozen() && reasons(p) == 0);
+	/* Not if it is frozen for another reason. */
+	pause_with(p, 85, PAUSE_FREEZE);
+	CHECK(becomes(1, 1000));
+	peer_send(p, f, NULL);
+	CHECK(reasons(p) == FREEZE_PAUSE && frozen());
+	pause_with(p, 86, 0);
+	CHECK(becomes(0, 1000));
+	close(watch);
+}
+
 static void hosts(void)
 {
 	char path[128], text[256];
@@ -286,6 +332,7 @@ static void in_a_directory(const char *program)
 	pauses(&p);
 	unfreezable(&p);
 	wakes(&p);
+	stood(&p);
 	hosts();
 	peer_close(&p);
 	status = agent_stop(pid, directory);

@@ -1,0 +1,100 @@
+import { readdir, rm, statfs } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+import { CaddisError } from '../../model/errors.ts';
+import { formatBytes } from '../../model/units.ts';
+import { memAvailableBytes } from '../../vm/capacity.ts';
+import { letIoHelpersGo } from '../../vm/io-helper.ts';
+import { qemuProcess, residentBytes } from '../../vm/qemu-process.ts';
+import type { NodeContext } from '../start-machine.ts';
+
+const ABORTED_MS = 10_000;
+const ABORTED_LOOK_MS = 20;
+/** statfs(2). */
+const TMPFS = 0x01021994;
+const IMAGE = /^(caddis-[0-9a-f]{12})\.memory$/;
+const SCRATCH = /^\.(caddis-[0-9a-f]{12})\.snapshot$/;
+
+/** Where the images of a job that goes on are, until they are in the store. */
+export interface Staged {
+  readonly memory: string;
+  /** Beside the disk itself: where the file system can, it is copied without copying a byte. */
+  readonly scratch: string;
+}
+
+/** Where images of this machine are staged. Throws CaddisError when no file system has room for its memory. */
+export async function placeFor(context: NodeContext, machine: string): Promise<Staged> {
+  const scratch = join(context.config.scratch.dir, `.${machine}.snapshot`);
+  const qemu = await qemuProcess(machine);
+  // What it writes over meanwhile is written twice.
+  const bytes = qemu ? 1.5 * (await residentBytes(qemu.pid)) : 0;
+  const dirs = dirsOf(context);
+  for (const dir of dirs)
+    if ((await roomIn(dir, context)) >= bytes) return { memory: join(dir, `${machine}.memory`), scratch };
+  throw new CaddisError(`no room for ${formatBytes(bytes)} of memory in ${dirs.join(' or ')}`);
+}
+
+/** A tmpfs is memory of the host: no more of it is taken than machines may have, and what is taken is missing from what the next machine may have (admitMemory). */
+async function roomIn(dir: string, { config: { vm } }: NodeContext): Promise<number> {
+  const { type, bavail, bsize } = await statfs(dir);
+  const free = bavail * bsize;
+  return type === TMPFS ? Math.min(free, (await memAvailableBytes()) - vm.reserve_memory) : free;
+}
+
+export async function removeStaged(staged: Staged): Promise<void> {
+  for (const path of [staged.memory, staged.scratch]) await rm(path, { force: true });
+}
+
+/**
+ * Gives up what a caddisd that died was staging; resolves with the machines of which it was. It may have held up what writes an image, and until that is over libvirt lets nobody at the machine; then it has
+ * started it, whoever suspended it meanwhile.
+ */
+export async function endStaging(
+  context: NodeContext,
+  isInUse: (machine: string) => boolean,
+): Promise<ReadonlySet<string>> {
+  const { hypervisor } = context;
+  const dirs = dirsOf(context);
+  const machineOf = (path: string) => {
+    const machine = dirs.includes(dirname(path)) ? IMAGE.exec(basename(path))?.[1] : undefined;
+    return machine === undefined || isInUse(machine) ? undefined : machine;
+  };
+  for (const path of await letIoHelpersGo((path) => machineOf(path) !== undefined)) {
+    const domain = await hypervisor.find(machineOf(path) as string).catch(() => undefined);
+    if (!domain) continue;
+    await hypervisor.abortJob(domain).catch(() => undefined);
+    const deadline = performance.now() + ABORTED_MS;
+    while ((await hypervisor.isBusy(domain).catch(() => false)) && performance.now() < deadline)
+      await sleep(ABORTED_LOOK_MS);
+  }
+  const staged = await stagedFiles(context);
+  return new Set(staged.flatMap(({ machine }) => (isInUse(machine) ? [] : machine)));
+}
+
+/** Removes images of machines of which none is being written. */
+export async function sweepStaged(
+  context: NodeContext,
+  isInUse: (machine: string) => boolean,
+): Promise<void> {
+  for (const { machine, path } of await stagedFiles(context))
+    if (!isInUse(machine)) await rm(path, { force: true });
+}
+
+async function stagedFiles(context: NodeContext): Promise<{ machine: string; path: string }[]> {
+  const found = await Promise.all(
+    dirsOf(context).map(async (dir) => {
+      const files = await readdir(dir).catch(() => [] as string[]);
+      return files.flatMap((file) => {
+        const machine = (IMAGE.exec(file) ?? SCRATCH.exec(file))?.[1];
+        return machine === undefined ? [] : [{ machine, path: join(dir, file) }];
+      });
+    }),
+  );
+  return found.flat();
+}
+
+/** In the order in which they are tried. */
+function dirsOf({ checkpoints, config }: NodeContext): string[] {
+  return [...(checkpoints ? [checkpoints.settings.staging_dir] : []), config.scratch.dir];
+}
