@@ -30,6 +30,7 @@ import {
   requestMemoryXml,
   scratchDiskXml,
 } from './devices.ts';
+import { letRunAsBelieved } from './lost-save.ts';
 import { bareMetadataXml, type MachineFacts, METADATA_URI, parseMetadata } from './metadata.ts';
 import { type Acceleration, TCG_CPU_MODEL } from './shape.ts';
 import { escapeXml } from './xml.ts';
@@ -184,6 +185,12 @@ export class Hypervisor {
   /** The same of the one that ended last. */
   async savedAtLast(domain: Domain): Promise<SavingProgress> {
     return savingProgress((await this.#libvirt.jobStats(domain, jobStatsFlags.completed)).params);
+  }
+
+  /** After a libvirtd that died while the memory of a running machine was written; waits until there is one again. */
+  async afterLostSave(domain: Domain): Promise<void> {
+    await this.#libvirt.rpc.ready({ timeoutMs: BACK_WITHIN_MS });
+    await letRunAsBelieved(this.#libvirt, domain);
   }
 
   /** Makes the machine of a memory image, standing still. */

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import type { Domain } from '../libvirt/index.ts';
+import { type Domain, isLibvirtError } from '../libvirt/index.ts';
 import { CaddisError } from '../model/errors.ts';
 import type { Hypervisor, SavingProgress } from './hypervisor.ts';
 import { findIoHelper, type IoHelper } from './io-helper.ts';
@@ -19,6 +19,7 @@ export class LiveImage {
   readonly #helper: IoHelper;
   readonly #written: Promise<void>;
   #isOver = false;
+  #abandoned: Promise<void> | undefined;
 
   private constructor(hypervisor: Hypervisor, domain: Domain, helper: IoHelper, written: Promise<void>) {
     this.#hypervisor = hypervisor;
@@ -89,11 +90,18 @@ export class LiveImage {
   }
 
   /** Gives it up. The machine runs when this resolves, or is gone. Never rejects. */
-  async abandon(): Promise<void> {
+  abandon(): Promise<void> {
     this.#isOver = true;
     this.#helper.letGo();
+    this.#abandoned ??= this.#abandon().catch(() => undefined);
+    return this.#abandoned;
+  }
+
+  async #abandon(): Promise<void> {
     await this.#hypervisor.abortJob(this.#domain).catch(() => undefined);
-    await this.#written.catch(() => undefined);
+    await this.#written.catch((error: unknown) =>
+      isLibvirtError(error) ? undefined : this.#hypervisor.afterLostSave(this.#domain),
+    );
   }
 
   /** Waits for `work`, for which the guest must run. Rejects when the image had the machine stopped first. */

@@ -68,8 +68,15 @@ export async function endStaging(
     while ((await hypervisor.isBusy(domain).catch(() => false)) && performance.now() < deadline)
       await sleep(ABORTED_LOOK_MS);
   }
-  const staged = await stagedFiles(context);
-  return new Set(staged.flatMap(({ machine }) => (isInUse(machine) ? [] : machine)));
+  const staged = new Set((await stagedFiles(context)).map(({ machine }) => machine));
+  for (const machine of staged)
+    if (isInUse(machine)) staged.delete(machine);
+    else
+      await hypervisor
+        .find(machine)
+        .then((domain) => hypervisor.afterLostSave(domain))
+        .catch(() => undefined);
+  return staged;
 }
 
 /** Removes images of machines of which none is being written. */
