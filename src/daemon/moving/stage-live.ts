@@ -38,7 +38,7 @@ export async function stageLive(
   const { hypervisor } = node.context;
   const { scratch } = job.resources;
   // What is unwritten on the disk by now need not be written while the job stands still.
-  await guest.pause('flush', { timeoutMs: STAGE_TIMEOUT_MS });
+  await guest.pause('flush', { timeoutMs: STAGE_TIMEOUT_MS, signal: job.phaseSignal });
   const disk = scratch === undefined ? undefined : await prepareScratchCopy(scratch, staged.scratch);
   let image: LiveImage | undefined;
   try {

@@ -44,6 +44,7 @@ export async function stage(
   const running = { job, domain, guest };
   for (let attempt = 1; attempt <= ATTEMPTS; attempt++)
     try {
+      demandAwake(job);
       const sessions = await goingOn(running, pauseMs, () =>
         stageLive(node, running, staged, { pauseMs, attempt }),
       );
@@ -58,7 +59,7 @@ export async function stage(
   return { sessions, domainXml, as };
 }
 
-/** Whatever came of it, the job's processes go on. A guest that does not hear us now is told when its link is back: see Guest. */
+/** Whatever came of it, the job's processes go on. One whose machine stands still does so when it hears of it, or when its agent says that they do not: see Guest. */
 async function goingOn<T>(
   { job, guest }: Running,
   pauseMs: Record<string, number>,
@@ -69,9 +70,11 @@ async function goingOn<T>(
     return await work();
   } finally {
     const begun = performance.now();
-    await guest.pause('go-on', { timeoutMs: PAUSE_TIMEOUT_MS }).catch((error: unknown) => {
+    const signal = job.phaseSignal;
+    const told = guest.pause('go-on', { timeoutMs: PAUSE_TIMEOUT_MS, signal }).catch((error: unknown) => {
       if (isAwake(job)) job.log.warn(`the job could not be told to go on: ${messageOf(error)}`);
     });
+    if (isAwake(job)) await told;
     pauseMs.go_on = Math.round(performance.now() - begun);
   }
 }
