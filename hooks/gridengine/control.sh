@@ -2,6 +2,8 @@
 # suspend_method, resume_method (queue.conf), migr_command and ckpt_command (*.ckpt): freezes, thaws, moves or saves the job's machine.
 # Called as `control.sh suspend|resume|migrate|checkpoint $job_pid`, as the job's user, without the job's streams; what it does replaces Grid Engine's own signal.
 
+# With these in a job's environment the client would be a step of it, and nothing would be suspended.
+unset CADDIS_ARGV0 CADDIS_KEY
 CADDIS_HOOK=/usr/sbin/caddis-hook
 CADDIS_RUN=/run/caddis
 [ ! -r /etc/caddis/hooks.env ] || . /etc/caddis/hooks.env

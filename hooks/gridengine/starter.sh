@@ -3,6 +3,8 @@
 # lets run natively as Grid Engine would itself, and nothing else.
 # Runs as the job's user, under the job's limits, so: no programs but the shell's own, until the last exec.
 
+# Of a job's environment, not of ours: the client would take other words for the step's.
+unset CADDIS_ARGV0 CADDIS_KEY
 CADDIS_HOOK=/usr/sbin/caddis-hook
 CADDIS_RUN=/run/caddis
 [ ! -r /etc/caddis/hooks.env ] || . /etc/caddis/hooks.env

@@ -19,7 +19,7 @@ import {
 import { ClaimLost } from './errors.ts';
 import type { StoreIo } from './io.ts';
 import { jobPlaces, jobsDirectory } from './layout.ts';
-import { demandDirectory, ensureDirectory, unless } from './tree.ts';
+import { demandDirectory, ensureDirectory, freshen, unless } from './tree.ts';
 
 /** The right to run a job, as long as no higher epoch is there. */
 export interface Claim {
@@ -100,16 +100,10 @@ export class Claims {
     return readGoesOn(this.#io, jobPlaces(this.#store, key).claims, epoch);
   }
 
-  /**
-   * Whether the claim still counts. Writes and removes a file first: an NFS client may answer from a listing that is a minute old, but not for a directory that it has
-   * changed itself.
-   */
+  /** Whether the claim still counts, by the file server's own listing. */
   async isMine(claim: Claim): Promise<boolean> {
     await this.#demandStore();
-    const probe = join(jobPlaces(this.#store, claim.key).claims, `.probe-${randomBytes(6).toString('hex')}`);
-    const made = await this.#io.create(probe, new Uint8Array()).then(() => true, unless('ENOENT'));
-    if (!made) return false;
-    await this.#io.unlink(probe).catch(unless('ENOENT'));
+    if (!(await freshen(this.#io, jobPlaces(this.#store, claim.key).claims))) return false;
     const current = await this.current(claim.key);
     return current?.nonce === claim.nonce && !current.released;
   }

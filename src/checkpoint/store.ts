@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { type JobKey, parseKey } from '../model/job.ts';
 import { compatible, type RestoreTarget } from './compatible.ts';
 import { Draft, type DraftOwner } from './draft.ts';
+import { isStoreFull } from './errors.ts';
 import { type ExpireOptions, expireJobs } from './expire.ts';
 import { type Generation, type RefusedGeneration, readGenerations, verifyGeneration } from './generation.ts';
 import type { LongRun } from './hash.ts';
@@ -11,7 +12,7 @@ import { jobPlaces, jobsDirectory, nodesDirectory, parseHidden, parseNumber, RES
 import { removeGeneration, removeJob } from './removal.ts';
 import { demandRoom } from './room.ts';
 import { type SweepOptions, sweepStore } from './sweep.ts';
-import { demandDirectory, ensureDirectory, treeBytes, unless } from './tree.ts';
+import { demandDirectory, ensureDirectory, freshen, treeBytes, unless } from './tree.ts';
 import { takeTurn } from './turn.ts';
 
 export interface StoreOptions {
@@ -98,10 +99,14 @@ export class CheckpointStore {
 
   /**
    * The newest generation that may be restored for this job on this node, with lengths checked and hashes not: verify() does that, beside the paused restore.
-   * `except`: numbers that verify() has refused by now.
+   * `except`: numbers that verify() has refused by now. What another node has published is among them at once, whatever this one has cached of the directory.
    */
   async newest(target: RestoreTarget, except: ReadonlySet<number> = new Set()): Promise<Newest> {
     const refused: { number: number; why: string }[] = [];
+    await freshen(this.io, jobPlaces(this.dir, target.key).generations).catch((error: unknown) => {
+      // Reading needs no room.
+      if (!isStoreFull(error)) throw error;
+    });
     const all = await this.generations(target.key);
     for (const one of all)
       if (one.state === 'refused') refused.push({ number: one.number, why: one.refusal });

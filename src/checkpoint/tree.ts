@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { dirname, join } from 'node:path';
 
 import { errnoOf, StoreUnavailable } from './errors.ts';
@@ -23,6 +24,18 @@ export async function removeTree(io: StoreIo, path: string): Promise<void> {
   }
   // ENOTEMPTY: NFS keeps a file that is open elsewhere on this node under another name. A later sweep finds it gone.
   await io.rmdir(path).catch(unless('ENOENT', 'ENOTEMPTY', 'EEXIST'));
+}
+
+/**
+ * Has the next listing of a directory come from the file server: writes and removes a file there. An NFS client may answer from a listing that is a minute old, but not for a directory that it has
+ * changed itself. False when there is no such directory.
+ */
+export async function freshen(io: StoreIo, directory: string): Promise<boolean> {
+  const probe = join(directory, `.probe-${randomBytes(6).toString('hex')}`);
+  const made = await io.create(probe, new Uint8Array()).then(() => true, unless('ENOENT'));
+  if (!made) return false;
+  await io.unlink(probe).catch(unless('ENOENT'));
+  return true;
 }
 
 /** Bytes of all files below a directory, by their lengths. */

@@ -2,17 +2,12 @@ import type { CommandModule } from 'yargs';
 
 import { formatKey } from '../model/job.ts';
 import { askDaemon } from './hook.ts';
-import { jobOf } from './job-argument.ts';
+import { JOB_ARGUMENT, jobOf } from './job-argument.ts';
 
 export const checkpointCommand: CommandModule<object, { job: string }> = {
   command: 'checkpoint <job>',
   describe: 'save a job of this node now; it goes on running',
-  builder: (yargs) =>
-    yargs.positional('job', {
-      type: 'string',
-      demandOption: true,
-      describe: 'slurm-17, gridengine-12.1, 17, 17_3, 12.1',
-    }),
+  builder: (yargs) => yargs.positional('job', JOB_ARGUMENT),
   handler: async ({ job }) => {
     const key = formatKey(await jobOf(job));
     await askDaemon('checkpoint', [key]);

@@ -82,8 +82,9 @@ const verifyCommand: CommandModule<object, SelectArguments> = {
   handler: async (argv) => {
     const store = openStore(argv);
     const verified: Verified[] = [];
-    for (const one of await select(store, argv.job))
-      verified.push({ generation: one, problem: await problemOf(store, one) });
+    const found = await select(store, argv.job);
+    if (argv.job !== undefined && found.length === 0) throw nothing(argv.job);
+    for (const one of found) verified.push({ generation: one, problem: await problemOf(store, one) });
     console.log(
       argv.json
         ? JSON.stringify({
@@ -132,6 +133,8 @@ function withJob(yargs: Argv): Argv {
 
 function openStore({ config, dir }: StoreArguments): CheckpointStore {
   const found = dir ?? loadConfig(config).checkpoint.dir;
+  if (dir === undefined && process.getuid?.() !== 0)
+    throw new CaddisError('checkpoints hold the memory of jobs: they are for root');
   if (found === undefined)
     throw new CaddisError(
       `checkpoint.dir is not set in ${config}: this site keeps no checkpoints; set it, or name a store by --dir`,

@@ -10,7 +10,7 @@ import { DEFAULT_CONFIG_PATH, loadConfig } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import { ImageStore } from '../guest/image/store.ts';
 import { Libvirt } from '../libvirt/index.ts';
-import { messageOf } from '../model/errors.ts';
+import { CaddisError, messageOf } from '../model/errors.ts';
 import type { Finding } from '../model/finding.ts';
 import { formatBytes } from '../model/units.ts';
 import { createRunCommand as runGridEngine } from '../scheduler/gridengine/commands.ts';
@@ -34,6 +34,9 @@ export const doctorCommand: CommandModule<object, { json: boolean; config: strin
       .option('json', { type: 'boolean', default: false, describe: 'one JSON array' })
       .option('config', { type: 'string', default: DEFAULT_CONFIG_PATH, describe: 'caddis.toml' }),
   handler: async ({ json, config: path }) => {
+    // It would say of each part that it may not look.
+    if (process.getuid?.() !== 0)
+      throw new CaddisError('it takes root to look at all this: run "caddis doctor" as root');
     const config = loadConfig(path);
     const findings = await examine(config);
     if (json) console.log(JSON.stringify(findings));

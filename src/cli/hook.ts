@@ -18,6 +18,13 @@ export function hookClient(): string {
   return existsSync(built) ? built : '/usr/sbin/caddis-hook';
 }
 
+/** Its socket is root's: to others it looks as if nobody listened. */
+function silent(): string {
+  return process.getuid?.() === 0
+    ? 'caddisd does not answer on this node: is it running ("systemctl status caddisd")?'
+    : 'this is for root; users have "caddis advise" and, for jobs of theirs, "caddis shell JOB"';
+}
+
 /** Asks caddisd one thing through its root socket and returns what it prints; `onLine` hears it as it comes. Throws CaddisError with its message. */
 export async function askDaemon(
   verb: string,
@@ -25,7 +32,7 @@ export async function askDaemon(
   {
     onLine,
     timeoutMs = ANSWER_MS,
-    unreachable = 'caddisd does not answer on this node: is it running ("systemctl status caddisd"), and are you root?',
+    unreachable = silent(),
   }: { onLine?: (line: string) => void; timeoutMs?: number; unreachable?: string | undefined } = {},
 ): Promise<string> {
   const asking = execa(hookClient(), ['--connect-timeout', '2', verb, ...args], {
@@ -41,6 +48,8 @@ export async function askDaemon(
   if (result.code !== undefined && result.exitCode === undefined)
     throw new CaddisError(`cannot start ${hookClient()}: ${result.originalMessage ?? result.code}`);
   throw new CaddisError(
-    result.stderr.trim() || `caddis-hook ${verb} ended with ${String(result.exitCode ?? result.signal)}`,
+    // Which says who speaks; so do we.
+    result.stderr.trim().replace(/^caddis: /, '') ||
+      `caddis-hook ${verb} ended with ${String(result.exitCode ?? result.signal)}`,
   );
 }

@@ -4,6 +4,13 @@ import { type JobKey, parseKey } from '../model/job.ts';
 import { rawIdOf } from '../scheduler/slurm/array-task.ts';
 import { createRunCommand } from '../scheduler/slurm/commands.ts';
 
+/** For yargs' `positional('job', ...)`. */
+export const JOB_ARGUMENT = {
+  type: 'string',
+  demandOption: true,
+  describe: 'slurm-17, gridengine-12.1, 17, 17_3, 12.1',
+} as const;
+
 const ASK_MS = 10_000;
 
 /**

@@ -3,7 +3,7 @@ import type { CommandModule } from 'yargs';
 import { formatKey } from '../model/job.ts';
 import type { MigrationNews } from '../model/status.ts';
 import { askDaemon } from './hook.ts';
-import { jobOf } from './job-argument.ts';
+import { JOB_ARGUMENT, jobOf } from './job-argument.ts';
 import { numberOption } from './number-option.ts';
 
 interface Arguments {
@@ -27,11 +27,7 @@ export const migrateCommand: CommandModule<object, Arguments> = {
     'put a job of this node back into the queue with its state; it goes on where its scheduler next starts it',
   builder: (yargs) =>
     yargs
-      .positional('job', {
-        type: 'string',
-        demandOption: true,
-        describe: 'slurm-17, gridengine-12.1, 17, 17_3, 12.1',
-      })
+      .positional('job', JOB_ARGUMENT)
       .option('to', { type: 'string', describe: 'the only host where it may go on' })
       .option('wait', { type: 'boolean', default: true, describe: 'wait until it goes on' })
       .option(

@@ -76,17 +76,17 @@ export async function adopt(node: Node): Promise<void> {
     if (facts.address !== undefined) job.resources.address = facts.address;
     if (facts.scratch !== undefined) job.resources.scratch = facts.scratch;
     const came = checkpoints && (await cameWith(checkpoints, job));
-    job.resources.guest = node.context.connectGuest(job);
-    if (came) job.resources.guest.resume(fromSaved(came.manifest));
-    job.resources.guest.watch();
     await createPlaces(job.places, node.context.qemuOwner);
     const qemu = await qemuProcess(job.machine);
     if (qemu) await recordQemu(job.places, qemu.pid, qemu.startTicks);
-    // Asked before the job is entered: an attempt that fails here is made again as a whole.
     const toTakeUp =
       staged.has(job.machine) ||
       (await hypervisor.isPaused(domain)) ||
       (await wasToldToMove(config.state_dir, job.machine));
+    // Nothing from here on to where the job is entered can fail: an attempt that fails before is made again as a whole, and QEMU serves one connection.
+    job.resources.guest = node.context.connectGuest(job);
+    if (came) job.resources.guest.resume(fromSaved(came.manifest));
+    job.resources.guest.watch();
     node.jobs.add(job);
     await job.dispatch({ type: 'machine-ready' });
     job.log.info('machine adopted');
@@ -146,10 +146,10 @@ async function adoptReleased(node: Node, checkpoints: Checkpoints, note: Release
   Object.assign(job.sizes, stored.manifest.sizes);
   if (facts.address !== undefined) job.resources.address = facts.address;
   if (facts.scratch !== undefined) job.resources.scratch = facts.scratch;
+  await createPlaces(job.places, node.context.qemuOwner);
   job.resources.guest = node.context.connectGuest(job);
   job.resources.guest.asleep();
   job.frozenSinceMs = performance.now();
-  await createPlaces(job.places, node.context.qemuOwner);
   node.jobs.add(job);
   await job.dispatch({ type: 'found-released' });
   job.log.info('released machine adopted');

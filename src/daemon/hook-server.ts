@@ -35,11 +35,15 @@ export interface HookServerOptions {
   readonly rejected?: (socket: HookSocket, reason: string) => void;
   /** For the OPEN to arrive; default 5 s. */
   readonly openDeadlineMs?: number;
+  /** Of one socket at a time; default 64. */
+  readonly mostOpening?: number;
 }
 
 /** A node's hooks and steps at a time, several times over. */
 const MOST_CLIENTS_PER_SOCKET = 2048;
 const OPEN_DEADLINE_MS = 5000;
+/** Of a socket, whose OPENs are read at a time: each may take some MiB of memory before it says anything. The others wait in their sockets. */
+const MOST_OPENING = 64;
 
 /**
  * Listens for caddis-hook on any number of unix sockets. Node has no SO_PEERCRED, so the socket's owner and mode (0600) are what keeps others out; the PID in
@@ -58,7 +62,8 @@ export class HookServer {
   /** Begins to listen; a stale socket is replaced. Throws CaddisError when something else, or a live server, is there. */
   async listen(socket: HookSocket): Promise<void> {
     await removeStale(socket.path);
-    const server = createServer((connection) => this.#accept(connection, socket));
+    const opening = new Places(this.#options.mostOpening ?? MOST_OPENING);
+    const server = createServer((connection) => this.#accept(connection, socket, opening));
     server.maxConnections = MOST_CLIENTS_PER_SOCKET;
     // bind(2) happens inside listen(): with this mask nobody can connect before the owner is set.
     const mask = process.umask(0o177);
@@ -95,15 +100,28 @@ export class HookServer {
     for (const client of this.#clients) client.close('caddisd is stopping');
   }
 
-  #accept(connection: Socket, socket: HookSocket): void {
+  #accept(connection: Socket, socket: HookSocket, opening: Places): void {
     const peer = new HookPeer(connection, (reason) => this.#options.rejected?.(socket, reason));
     this.#clients.add(peer);
     connection.once('close', () => this.#clients.delete(peer));
+    peer.pause();
+    opening.take((leave) => {
+      peer.resume();
+      this.#open(peer, socket, leave);
+    });
+  }
+
+  /** `opened` is called when its OPEN is there, or never will be. */
+  #open(peer: HookPeer, socket: HookSocket, opened: () => void): void {
     const documents = new DocumentAssembler(1);
     const deadline = setTimeout(
       () => peer.close('no whole OPEN within the deadline'),
       this.#options.openDeadlineMs ?? OPEN_DEADLINE_MS,
     );
+    const done = () => {
+      clearTimeout(deadline);
+      opened();
+    };
     peer.attach({
       frame: (frame) => {
         if (frame.type !== FrameType.Open || frame.session !== 0n)
@@ -112,14 +130,14 @@ export class HookServer {
           );
         const document = documents.take(frame);
         if (!document) return;
-        clearTimeout(deadline);
+        done();
         peer.detach();
         const call = parseOpen(document);
         checkCaller(call, socket);
         peer.pid = call.pid;
         void this.#handle(call, peer, socket);
       },
-      closed: () => clearTimeout(deadline),
+      closed: done,
     });
   }
 
@@ -132,6 +150,32 @@ export class HookServer {
       client.stderr(`caddis: ${messageOf(error)}\n`);
       client.exit(1);
     }
+  }
+}
+
+/** Places of which each is left once; whoever finds none waits for one. */
+class Places {
+  #free: number;
+  readonly #waiting: ((leave: () => void) => void)[] = [];
+
+  constructor(count: number) {
+    this.#free = count;
+  }
+
+  take(enter: (leave: () => void) => void): void {
+    if (this.#free === 0) {
+      this.#waiting.push(enter);
+      return;
+    }
+    this.#free -= 1;
+    let isIn = true;
+    enter(() => {
+      if (!isIn) return;
+      isIn = false;
+      this.#free += 1;
+      const next = this.#waiting.shift();
+      if (next) this.take(next);
+    });
   }
 }
 

@@ -7,8 +7,8 @@ import { rounded } from './statistics.ts';
 
 const AIM_DOWNTIME_MS = 150;
 const BOUND_S = 60;
-/** What QEMU may estimate for the last of the memory: the rest of a stop is its devices and libvirt's own calls. Unset it would be 300 ms. */
-const LIMIT_MS = Number(process.env.LIMIT_MS ?? 50);
+/** What QEMU may estimate for the last of the memory; unset it would be 300 ms. The rest of a stop, some 30 ms on a quiet host, is its devices and libvirt's calls between the hosts. */
+const LIMIT_MS = 30;
 /** The job reads the rate once a second, through an NFS cache of up to 3 s, and TCP may take longer to find its peer again after a move. */
 const RATE_SEEN_MS = 30_000;
 /** QEMU samples pages: of what is written it sees a part. */

@@ -17,7 +17,7 @@ export async function plainSave(
   lab: Lab,
   node: LabHost,
   domain: string,
-): Promise<{ figures: Figures; restoreFromStoreMs: number }> {
+): Promise<{ figures: Figures; restoreMs: { ownDisk: number; store: number } }> {
   const directory = join(lab.paths.root, 'bench');
   const image = join(directory, `${domain}.save`);
   const stored = join(lab.paths.store, '.bench-save');
@@ -33,7 +33,7 @@ export async function plainSave(
     });
     const restoreFromStoreMs = await timed(node, ['restore', stored]);
     return {
-      restoreFromStoreMs,
+      restoreMs: { ownDisk: restoreMs, store: restoreFromStoreMs },
       figures: {
         save_seconds: rounded(saveMs / 1000),
         restore_seconds: rounded(restoreMs / 1000),

@@ -15,12 +15,19 @@ const IMAGE_AIM = { ratio: 1.1, extraBytes: 16 << 20 };
 const SAVE_AIM = { ratio: 1.3, extraSeconds: 0.5 };
 const RESTORE_AIM = { ratio: 1.3 };
 
+export interface Requeued {
+  readonly figures: Figures;
+  /** Beside what `virsh restore` takes on the same storage. */
+  readonly restoreAim: (virshRestoreMs: number) => Figures;
+}
+
 /** `scontrol requeue` of a job until it prints its next line; it comes back on the same node. dd writes as many bytes into the same store. */
 export async function requeue(
   lab: Lab,
   node: LabHost,
   job: LiveJob,
-): Promise<{ figures: Figures; virshRestoreAim: (virshRestoreMs: number) => Figures }> {
+  store = lab.paths.store,
+): Promise<Requeued> {
   const { usedBytes, kernelBytes } = await usageOf(lab, node, job);
   const from = await logLength(lab, node);
   const tick = await lastTick(job);
@@ -42,10 +49,10 @@ export async function requeue(
     throw new Error(`${job.key}: caddisd's log on ${node.name} lacks its save`);
   const next = await nextLine(job, tick, ready.at);
   const restored = find(lines, 'memory restored')?.fields ?? {};
-  const image = await newestImage(lab, job);
+  const image = await newestImage(store, job);
   const imageBytes = (await stat(image)).size;
   const storeRead = await timed(node, ['dd', `if=${image}`, 'of=/dev/null', 'bs=4M', 'status=none']);
-  const ddStore = await ddSeconds(node, lab.paths.store, imageBytes);
+  const ddStore = await ddSeconds(node, store, imageBytes);
   const saveSeconds = (saved.fields.ms ?? Number.NaN) / 1000;
   const restoreMs = (ready.fields.scratch ?? 0) + (ready.fields.restore ?? Number.NaN);
   const imageLimit = IMAGE_AIM.ratio * usedBytes + IMAGE_AIM.extraBytes;
@@ -84,9 +91,9 @@ export async function requeue(
       },
       requeue_to_next_line_ms: Math.round(next - requested),
     },
-    virshRestoreAim: (virshMs) => ({
+    restoreAim: (virshMs) => ({
       restore_ms: restoreMs,
-      virsh_restore_from_store_ms: Math.round(virshMs),
+      virsh_restore_ms: Math.round(virshMs),
       aim_ms: Math.round(RESTORE_AIM.ratio * virshMs),
       met: restoreMs <= RESTORE_AIM.ratio * virshMs,
     }),
@@ -110,8 +117,8 @@ async function nextLine(job: LiveJob, tick: number, readyAt: number): Promise<nu
   );
 }
 
-async function newestImage(lab: Lab, job: LiveJob): Promise<string> {
-  const generations = join(lab.paths.store, 'jobs', job.key, 'generations');
+async function newestImage(store: string, job: LiveJob): Promise<string> {
+  const generations = join(store, 'jobs', job.key, 'generations');
   const newest = Math.max(...(await readdir(generations)).filter((name) => /^\d+$/.test(name)).map(Number));
   return join(generations, `${newest}`, 'memory');
 }

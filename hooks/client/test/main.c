@@ -66,7 +66,8 @@ int main(int argc, char **argv)
 	run("call", test_call);
 	run("terminal", test_terminal);
 	run("relay", test_relay);
-	run("move", test_move);
+	run("leave", test_leave);
+	run("come", test_come);
 	run("sensor", test_sensor);
 	printf("%d passed, %d failed\n", checks_passed, checks_failed);
 	return checks_failed != 0;

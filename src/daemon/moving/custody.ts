@@ -235,7 +235,10 @@ export class Custody {
 
   async #acquire(job: Job, after: number): Promise<void> {
     const holder = { ...this.self, machine: job.machine, incarnation: job.facts.incarnation };
-    this.#held.set(job, await this.#claims.acquire(job.key, holder, after));
+    const claim = await this.#claims.acquire(job.key, holder, after);
+    // An attempt to take the machine over that failed had it under another Job: nothing is to be done in that one's name when the claim is lost.
+    for (const [other, { nonce }] of this.#held) if (nonce === claim.nonce) this.#held.delete(other);
+    this.#held.set(job, claim);
   }
 
   #schedule(): void {

@@ -223,11 +223,6 @@ export class GiveBack {
     const trouble = await this.#store.look(resident);
     if (trouble !== undefined) throw new Error(`nothing can be saved now: ${trouble}`);
     job.givesBack = true;
-    if (process.env.CADDIS_EXP_WEIGHT && job.resources.domain)
-      await this.#node.context.hypervisor.setCpuWeight(
-        job.resources.domain,
-        Number(process.env.CADDIS_EXP_WEIGHT),
-      );
     try {
       await migrate(this.#node, job);
     } catch (error) {

@@ -5,7 +5,7 @@ import type { StepOrigin } from '../../guest/sessions/step.ts';
 import { standsStill } from '../../jobs/transitions.ts';
 import { CaddisError, messageOf } from '../../model/errors.ts';
 import type { Identity } from '../../model/identity.ts';
-import type { HookCall, StepPlan } from '../../model/job.ts';
+import { formatKey, type HookCall, type StepPlan } from '../../model/job.ts';
 import { readCarried } from '../carry-in.ts';
 import type { Guest } from '../guest.ts';
 import type { HookClient } from '../hook-server.ts';
@@ -57,6 +57,12 @@ export function shell(job: Job, call: HookCall, client: HookClient, identity: Id
     guest.attachStep(call.session, 'shell', client.peer);
     return;
   }
+  const { phase } = job.state;
+  // A guest that is not set up yet has no program to start, and one that stands still would let a person wait without a word.
+  if (phase !== 'ready' && phase !== 'running')
+    throw new CaddisError(
+      `the machine of ${formatKey(job.key)} is ${phase}: ${phase === 'starting' ? 'try again when it is ready' : 'there is a shell only while it runs'} ("caddis status")`,
+    );
   const [, ...command] = call.args;
   const terminal = call.env.TERM === undefined ? {} : { TERM: call.env.TERM };
   const home = identity.passwd.split(':')[5] ?? '/';

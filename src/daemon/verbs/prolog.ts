@@ -270,6 +270,8 @@ async function register(
         user: identity.name,
         gid: identity.gid,
         scratchBytes: saved?.request.scratchBytes ?? request.scratchBytes,
+        // Slurm's prolog is not told it, and a job that goes on is not asked about.
+        jobName: request.jobName || (saved?.request.jobName ?? ''),
       },
       image: saved?.image ?? node.imageId,
       imageDirectory: dirname(node.context.shape.root),

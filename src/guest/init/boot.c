@@ -99,10 +99,7 @@ static int named(const char *device, const char *wanted)
 	char path[320], name[64];
 
 	snprintf(path, sizeof path, "/sys/class/virtio-ports/%s/name", device);
-	if (file_read(path, name, sizeof name) <= 0)
-		return 0;
-	name[strcspn(name, "\n")] = 0;
-	return !strcmp(name, wanted);
+	return file_line(path, name, sizeof name) > 0 && !strcmp(name, wanted);
 }
 
 static int open_port(const char *wanted)

@@ -25,6 +25,16 @@ ssize_t file_read(const char *path, char *text, size_t size)
 	return n < 0 && !done ? -1 : (ssize_t)done;
 }
 
+ssize_t file_line(const char *path, char *text, size_t size)
+{
+	ssize_t n = file_read(path, text, size);
+
+	if (n <= 0)
+		return n;
+	text[strcspn(text, "\n")] = 0;
+	return (ssize_t)strlen(text);
+}
+
 unsigned long long file_number(const char *path, const char *name)
 {
 	char text[8192], *at;

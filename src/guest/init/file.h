@@ -7,6 +7,8 @@
 
 /* Reads at most size-1 bytes and terminates them; returns the length or -1 with errno (text is then empty). */
 ssize_t file_read(const char *path, char *text, size_t size);
+/* The same of a file of one line, such as those of /sys: without its end. */
+ssize_t file_line(const char *path, char *text, size_t size);
 /* The number behind `name` (with its blank) at the beginning of a line of a file such as memory.stat; 0 if it is not there. */
 unsigned long long file_number(const char *path, const char *name);
 /* One write(2) of `text` into an existing file; 0 or -1 with errno. */

@@ -81,10 +81,7 @@ static int find_nic(const char *mac, char name[IFNAMSIZ])
 		if (e->d_name[0] == '.' || strlen(e->d_name) >= IFNAMSIZ)
 			continue;
 		snprintf(path, sizeof path, "/sys/class/net/%s/address", e->d_name);
-		if (file_read(path, have, sizeof have) <= 0)
-			continue;
-		have[strcspn(have, "\n")] = 0;
-		found = !strcasecmp(have, mac);
+		found = file_line(path, have, sizeof have) > 0 && !strcasecmp(have, mac);
 		if (found)
 			strcpy(name, e->d_name);
 	}

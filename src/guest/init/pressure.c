@@ -84,10 +84,8 @@ void pressure_document(struct tlv_writer *w, struct processes *p, uint64_t oom_k
 	put_psi(w, "memory");
 	put_psi(w, "cpu");
 	put_psi(w, "io");
-	if (file_read("/proc/loadavg", text, sizeof text) > 0) {
-		text[strcspn(text, "\n")] = 0;
+	if (file_line("/proc/loadavg", text, sizeof text) > 0)
 		tlv_put_text(w, T_LOADAVG, text);
-	}
 	tlv_put_u64(w, T_OOM_KILLS, oom_kills);
 	if (frozen)
 		tlv_put_u64(w, T_FROZEN, frozen);

@@ -19,11 +19,8 @@ static int is_serial(const char *disk, const char *wanted)
 	char path[300], have[64];
 
 	snprintf(path, sizeof path, "/sys/block/%s/serial", disk);
-	if (file_read(path, have, sizeof have) <= 0)
-		return 0;
-	have[strcspn(have, "\n")] = 0;
 	/* virtio-blk carries 20 bytes of it */
-	return have[0] && !strncmp(have, wanted, 20);
+	return file_line(path, have, sizeof have) > 0 && !strncmp(have, wanted, 20);
 }
 
 /* Tries every disk that has (`match` 1) or has not (0) the serial. */

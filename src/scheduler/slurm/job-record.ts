@@ -53,7 +53,8 @@ export function parseJobRecord(text: string, jobId: string, here: readonly strin
   const lines = text.split('\n').filter((one) => new RegExp(`^JobId=${jobId}(\\s|$)`).test(one));
   const [line] = lines;
   if (line === undefined || lines.length > 1) return undefined;
-  const field = (name: string) => onlyOne(line, new RegExp(`\\s${name}=(\\S*)`, 'g'));
+  const field = (name: string) =>
+    isSpokenFor(line, name) ? undefined : onlyOne(line, new RegExp(`\\s${name}=(\\S*)`, 'g'));
   const array = /^JobId=\d+ ArrayJobId=(\d+) ArrayTaskId=(\d+) /.exec(line);
   return {
     jobId,
@@ -91,6 +92,19 @@ function startOf(line: string, field: (name: string) => string | undefined): Job
   const gpus = /(?:^|,)(gres\/gpu[^,]*)/.exec(field('TRES') ?? '')?.[1];
   const hosts = Number(field('NumNodes')?.split('-')[0]) || 1;
   return { user, uid: Number(uid), gid: Number(gid), partition, workDir, hosts, gpus };
+}
+
+/** Of these slurmctld prints one or the other (TRES until 22.05): the second is somebody's text, and so may be the first. */
+const ONE_OF = [
+  ['MinMemoryNode', 'MinMemoryCPU'],
+  ['TRES', 'ReqTRES'],
+  ['TRES', 'AllocTRES'],
+] as const;
+
+function isSpokenFor(line: string, name: string): boolean {
+  return ONE_OF.some(
+    (pair) => pair.some((one) => one === name) && pair.every((one) => line.includes(` ${one}=`)),
+  );
 }
 
 function onlyOne(line: string, pattern: RegExp): string | undefined {

@@ -29,7 +29,8 @@ export async function meaning(
     const record = await askJob(request.key, here, signal, run);
     if (record && record.restarts > request.restartCount) return 'requeued';
     if (record?.state === 'SUSPENDED') return 'suspended';
-    if (record?.preempted && record.requeueable) {
+    // In its grace time it runs. One that is at its end, cancelled or by its time limit, has at most a name that speaks of preemption.
+    if (record?.preempted && record.requeueable && record.state === 'RUNNING') {
       // Its grace time is for a program's own checkpoint; ours is taken now, and the preemptor need not wait.
       await run(['scontrol', 'requeue', record.taskName], signal);
       return 'requeued';

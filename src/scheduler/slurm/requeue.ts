@@ -2,9 +2,15 @@ import type { JobKey } from '../../model/job.ts';
 import type { RunCommand } from '../run-program.ts';
 import { SlurmRefused } from './commands.ts';
 import { askJob } from './complete.ts';
+import type { JobRecord } from './job-record.ts';
+
+/** Its end is under way or past. slurmctld would requeue it all the same, and a job that was cancelled while it started would live again. */
+export function isOver({ state }: JobRecord): boolean {
+  return /^(COMPLETING|CANCELLED)/.test(state);
+}
 
 /**
- * Puts this very task back into the queue; false if Slurm will not (salloc, srun, --no-requeue, ended). The raw id of an array's last task is the id of the
+ * Puts this very task back into the queue; false if Slurm will not (salloc, srun, --no-requeue, ended or ending). The raw id of an array's last task is the id of the
  * whole array, and hooks are not told which it is, so the task's name is asked first. slurmctld itself lets it wait (BeginTime): no tight loop.
  * Throws SchedulerUnavailable when there is no answer.
  */
@@ -15,7 +21,7 @@ export async function requeue(
   run: RunCommand,
 ): Promise<boolean> {
   const record = await askJob(key, here, signal, run);
-  if (!record) return false;
+  if (!record || isOver(record)) return false;
   try {
     await run(['scontrol', 'requeue', record.taskName], signal);
     return true;

@@ -6,6 +6,7 @@ import type { HookAnswer } from '../scheduler.ts';
 import type { Refusing } from './commands.ts';
 import { askJob } from './complete.ts';
 import type { JobRecord } from './job-record.ts';
+import { isOver } from './requeue.ts';
 
 const OURS = /\[caddis: ([^\];]*)[^\]]*\]/;
 /** slurmctld keeps longer ones, but "scontrol show job" prints one line. */
@@ -23,7 +24,7 @@ export async function sendBack(
   await writeRefusal(runDir, request.key, reason);
   try {
     const record = await askJob(request.key, here, signal, run);
-    if (!record) return { exitCode: 0 };
+    if (!record || isOver(record)) return { exitCode: 0 };
     await note(record, `${here[0]}: ${reason}`, run, signal);
     await run(['scontrol', 'requeue', record.taskName], signal);
     return { exitCode: 0 };

@@ -1,7 +1,7 @@
 /**
- * Uses a checkpoint store on a mount, as one of two clients: `client.mjs DIR 0|1 UID STRIDE`, of which each cuts off after every STRIDE-th operation, one after the other's. Runs as root in a guest (part.ts starts it), since only guests are NFS clients of the lab. Prints one JSON object.
+ * Uses a checkpoint store on a mount, as one of two clients: `client.mjs DIR 0|1 UID STRIDE FIRST`, of which each cuts off after every STRIDE-th operation from the FIRST on, one after the other's. Runs as root in a guest (part.ts starts it), since only guests are NFS clients of the lab. Prints one JSON object.
  */
-import { mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { mkdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
@@ -10,10 +10,11 @@ import { isClaimLost } from '../../../src/checkpoint/errors.ts';
 import type { StoreIo } from '../../../src/checkpoint/io.ts';
 import { nodeIo } from '../../../src/checkpoint/node-io.ts';
 import { CheckpointStore } from '../../../src/checkpoint/store.ts';
-import { KEY, LOCAL, memoryOf, save } from '../store/world.ts';
+import { freshen } from '../../../src/checkpoint/tree.ts';
+import { KEY, LOCAL, memoryOf, save, TARGET } from '../store/world.ts';
 import { Cut, CutIo } from './cut-io.ts';
 
-const [dir = '', who = '', serviceUid = '', stride = '1'] = process.argv.slice(2);
+const [dir = '', who = '', serviceUid = '', stride = '1', first = '0'] = process.argv.slice(2);
 const RACES = 10;
 const TURNS = 4;
 const BARRIER_MS = 120_000;
@@ -112,7 +113,7 @@ async function tagsOf(store: CheckpointStore): Promise<string[]> {
 }
 
 async function cutOff({ name, arrange, act, check }: Scenario): Promise<void> {
-  for (let after = Number(who), done = false; !done; after += Number(stride))
+  for (let after = Number(first) + Number(who), done = false; !done; after += Number(stride))
     await attempt(`nfs ${name}`, `client ${who}, cut off after ${after} operations`, async () => {
       const store = await newStore(`${who}-${name}-${after}`);
       for (const tag of arrange) await save(store, tag);
@@ -143,10 +144,13 @@ function holder(incarnation: string) {
 }
 
 async function barrier(name: string): Promise<void> {
-  await plain.create(join(dir, 'barriers', `${name}-${who}`), Buffer.from(''));
+  const barriers = join(dir, 'barriers');
+  await plain.create(join(barriers, `${name}-${who}`), Buffer.from(''));
   const other = `${name}-${who === '0' ? '1' : '0'}`;
-  for (const begun = performance.now(); !readdirSync(join(dir, 'barriers')).includes(other); await sleep(20))
+  for (const begun = performance.now(); !(await plain.readdir(barriers)).includes(other); await sleep(50)) {
     demand(performance.now() - begun < BARRIER_MS, `the other client did not come to ${name}`);
+    await freshen(plain, barriers);
+  }
 }
 
 /** Both want each epoch at the same moment. */
@@ -174,10 +178,13 @@ async function turns(store: CheckpointStore): Promise<void> {
       const isMine = turn % 2 === Number(who);
       if (isMine) await save(store, `turn-${turn}`);
       await barrier(`saved-${turn}`);
+      // As a rerun's prolog does it, which may have looked a moment before.
+      await store.newest(TARGET);
       demand((await tagsOf(store)).join() === `turn-${turn}`, 'what the other has published is not there');
       await barrier(`seen-${turn}`);
       if (!isMine) await store.removeJob(KEY);
       await barrier(`removed-${turn}`);
+      await store.newest(TARGET);
       demand((await tagsOf(store)).length === 0, 'what the other has removed is still there');
       await barrier(`turned-${turn}`);
     });

@@ -15,6 +15,8 @@ import { accountOf } from '../../lab/users.ts';
 import { type FaultPart, type Tally, Violation } from '../fault.ts';
 
 const CLIENT_MS = 8 * 60_000;
+/** Which operations a run cuts off after: a whole one is 16 minutes on a busy machine, and may be done in parts. */
+const { FAULT_NFS_STRIDE = '2', FAULT_NFS_FIRST = '0' } = process.env;
 const MOUNT = '/mnt/store';
 const TOOLS = 'tools';
 
@@ -94,7 +96,7 @@ async function runClient(node: LabHost, id: string, index: number, uid: number):
 mkdir -p ${MOUNT}
 mount -i -t nfs4 -o ${options} ${head}:${nfsStore} ${MOUNT}
 cd ${MOUNT}/${TOOLS}
-exec ./ld-linux-x86-64.so.2 --library-path . ./node --no-warnings client.mjs ${MOUNT}/caddis ${index} ${uid} ${process.env.FAULT_NFS_STRIDE ?? 2}`;
+exec ./ld-linux-x86-64.so.2 --library-path . ./node --no-warnings client.mjs ${MOUNT}/caddis ${index} ${uid} ${FAULT_NFS_STRIDE} ${FAULT_NFS_FIRST}`;
   const words = ['shell', key, '--', 'sh', '-c', script];
   const text = await on(node, [process.execPath, 'dist/caddis.cjs', ...words], { timeoutMs: CLIENT_MS });
   return JSON.parse(text.trim().split('\n').at(-1) ?? '') as Said;

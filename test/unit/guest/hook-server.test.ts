@@ -31,6 +31,7 @@ beforeEach(async () => {
     handler: (call, client) => handle(call, client),
     rejected: (_socket, reason) => rejected.push(reason),
     openDeadlineMs: 150,
+    mostOpening: 8,
   });
   await server.listen({ path, owner });
 });
@@ -144,6 +145,16 @@ test('junk clients hurt nobody else', async () => {
   expect(good.every((answer) => answer.code === 0)).toBe(true);
   await Promise.all(junk);
   expect(rejected.length).toBeGreaterThan(30);
+});
+
+test('only some OPENs are read at a time: who holds back the end of a large one takes no memory beyond that', async () => {
+  const begun = performance.now();
+  const slow = Array.from({ length: 24 }, () => call(bytesOf(open()).subarray(0, -1)));
+  const good = await call(bytesOf(open()));
+  expect(good.code).toBe(0);
+  expect((await Promise.all(slow)).every(({ code }) => code === undefined)).toBe(true);
+  // Eight at a time, each for its 150 ms.
+  expect(performance.now() - begun).toBeGreaterThan(400);
 });
 
 test('a stale socket is replaced, a live one and a file are not', async () => {

@@ -50,6 +50,15 @@ describe('refuse', () => {
     expect(commands.at(-1)).toBe('scontrol requeue 39_3');
   });
 
+  it('does not bring back to life a job that was cancelled while it started', async () => {
+    const ends = printed('show-job-array').replaceAll(/JobState=\w+/g, 'JobState=COMPLETING');
+    const scheduler = slurm({ 'scontrol --local': ends });
+    const request = scheduler.readProlog(baseTask);
+    expect(await scheduler.refuse(request, 'image missing', signal)).toEqual({ exitCode: 0 });
+    expect(await scheduler.sendBack(request, 'nothing is left', signal)).toEqual({ exitCode: 0 });
+    expect(commands.filter((command) => /requeue|update/.test(command))).toEqual([]);
+  });
+
   it('leaves the reason for the steps of a job that cannot be requeued', async () => {
     const no = new SlurmRefused('Requested operation is presently disabled');
     const scheduler = slurm({ 'scontrol --local': printed('show-job-array'), 'scontrol requeue': no });

@@ -55,6 +55,18 @@ describe('parseJobRecord', () => {
     });
   });
 
+  it('believes no name that gives the job memory where slurmctld says it in other words', () => {
+    const spread = printed('show-job-batch').replace('NodeList=n1 ', 'NodeList=n[1-2] ');
+    const named = (text: string, name: string) =>
+      parseJobRecord(text.replace('my job name', name), '38', ['n1']);
+    expect(spread).toContain('MinMemoryCPU=');
+    expect(named(spread, 'x MinMemoryNode=100G')).toMatchObject({
+      ...{ nodes: ['n1', 'n2'], memoryBytes: undefined, memorySource: undefined },
+    });
+    const later = printed('show-job-batch').replace(' TRES=', ' AllocTRES=');
+    expect(named(later, 'x TRES=cpu=2,mem=1T')?.memoryBytes).toBeUndefined();
+  });
+
   it('does not say who a job is of when its name speaks of that too', () => {
     const text = printed('show-job-batch');
     const named = (name: string) => parseJobRecord(text.replace('my job name', name), '38', ['n1'])?.start;

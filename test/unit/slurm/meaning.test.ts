@@ -60,4 +60,14 @@ describe('what a signal meant', () => {
     expect(verdict).toBe('requeued');
     expect(calls.at(-1)).toBe('scontrol requeue 38');
   });
+
+  it('is the end of a job whose time is over, whatever its name says', async () => {
+    const over = running
+      .replace('JobName=my job name', 'JobName=x PreemptTime=2026-11-24T20:00:00')
+      .replace('JobState=RUNNING', 'JobState=COMPLETING');
+    expect(over).toContain('PreemptTime');
+    const { verdict, calls } = await ask(SIGTERM, over);
+    expect(verdict).toBe('deliver');
+    expect(calls.filter((call) => call.includes('requeue'))).toEqual([]);
+  });
 });

@@ -8,7 +8,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 const PROGRAMS = ['cut', 'kill', 'logger', 'mkdir', 'rm', 'sed', 'sleep', 'tr'];
 
 /** hooks/gridengine/{prolog,epilog}.sh without a lab: sge_shepherd runs them as root, in the environment that the job's user has given with `qsub -v` or `-V`. */
-describe("root's hooks believe nothing of a job's environment", () => {
+describe("hooks believe nothing of a job's environment", () => {
   let dir: string;
   beforeEach(async () => {
     dir = await mkdtemp(join(tmpdir(), 'caddis-root-hooks-'));
@@ -29,13 +29,13 @@ describe("root's hooks believe nothing of a job's environment", () => {
     await chmod(join(dir, name), 0o755);
   }
 
-  async function run(hook: 'prolog' | 'epilog', shell: string, env: Record<string, string>) {
+  async function run(hook: string, shell: string, env: Record<string, string>) {
     const text = await readFile(join(import.meta.dirname, `../../../hooks/gridengine/${hook}.sh`), 'utf8');
     await writeFile(
       join(dir, `${hook}.sh`),
       text.replaceAll('/etc/caddis/hooks.env', join(dir, 'hooks.env')),
     );
-    return execa(shell, [join(dir, `${hook}.sh`)], {
+    return execa(shell, [join(dir, `${hook}.sh`), 'suspend', '1'], {
       env: { JOB_ID: '7', SGE_TASK_ID: 'undefined', SGE_JOB_SPOOL_DIR: dir, ...env },
       reject: false,
     });
@@ -80,6 +80,13 @@ describe("root's hooks believe nothing of a job's environment", () => {
       expect(seen).not.toMatch(/CADDIS_(ARGV0|KEY)/);
     },
   );
+
+  it.each(['control', 'starter'])('%s, which is run as the user, is not led astray either', async (hook) => {
+    await mkdir(join(dir, 'run/machine'));
+    await symlink('../machine', join(dir, 'run/jobs/gridengine-7.1'));
+    await run(hook, '/bin/sh', { CADDIS_ARGV0: 'true', CADDIS_KEY: 'slurm-4' });
+    expect(await readFile(join(dir, 'seen'), 'utf8')).not.toMatch(/CADDIS_(ARGV0|KEY)/);
+  });
 
   it('runs no job outside of a machine because its user says so', async () => {
     const { exitCode } = await run('prolog', '/bin/sh', { CADDIS_ON_UNAVAILABLE: 'native' });
