@@ -230,7 +230,7 @@ async function sweepFiles(node: Node): Promise<void> {
   // The next save of a machine that comes back under its name must not take an old one's word.
   await sweepIntents(config.state_dir, isAlive);
   const { checkpoints } = node.context;
-  await sweepStaged(node.context, isAlive);
+  if (checkpoints) await sweepStaged(node.context, isAlive);
   if (checkpoints)
     await checkpoints.store
       .jobs()
