@@ -45,7 +45,7 @@ export async function stageLive(
     image = await begin(node, { job, domain, guest }, staged);
     if (!image) return undefined;
     const { copy, leftMs } = await writeMost(job, image, attempt);
-    demandShortPause(node, leftMs + (disk?.expectedMs ?? 0));
+    demandShortPause(node, leftMs + (disk?.expectedMs ?? 0) + staged.syncMs);
     const lap = stopwatch(pauseMs);
     await image.whileRunning(guest.pause('settle', { timeoutMs: PAUSE_TIMEOUT_MS }));
     lap('settle');

@@ -8,6 +8,7 @@ import { memAvailableBytes } from '../../vm/capacity.ts';
 import { letIoHelpersGo } from '../../vm/io-helper.ts';
 import { qemuProcess, residentBytes } from '../../vm/qemu-process.ts';
 import type { NodeContext } from '../start-machine.ts';
+import { COPY_BYTES_PER_MS } from './scratch-copy.ts';
 
 const ABORTED_MS = 10_000;
 const ABORTED_LOOK_MS = 20;
@@ -21,6 +22,8 @@ export interface Staged {
   readonly memory: string;
   /** Beside the disk itself: where the file system can, it is copied without copying a byte. */
   readonly scratch: string;
+  /** What libvirt takes to have the memory on disk before it lets the machine go on; nothing where it is no disk. */
+  readonly syncMs: number;
 }
 
 /** Where images of this machine are staged. Throws CaddisError when no file system has room for its memory. */
@@ -30,16 +33,24 @@ export async function placeFor(context: NodeContext, machine: string): Promise<S
   // What it writes over meanwhile is written twice.
   const bytes = qemu ? 1.5 * (await residentBytes(qemu.pid)) : 0;
   const dirs = dirsOf(context);
-  for (const dir of dirs)
-    if ((await roomIn(dir, context)) >= bytes) return { memory: join(dir, `${machine}.memory`), scratch };
+  for (const dir of dirs) {
+    const { freeBytes, isMemory } = await roomIn(dir, context);
+    if (freeBytes < bytes) continue;
+    return {
+      memory: join(dir, `${machine}.memory`),
+      scratch,
+      syncMs: isMemory ? 0 : bytes / COPY_BYTES_PER_MS,
+    };
+  }
   throw new CaddisError(`no room for ${formatBytes(bytes)} of memory in ${dirs.join(' or ')}`);
 }
 
 /** A tmpfs is memory of the host: no more of it is taken than machines may have, and what is taken is missing from what the next machine may have (admitMemory). */
-async function roomIn(dir: string, { config: { vm } }: NodeContext): Promise<number> {
+async function roomIn(dir: string, { config: { vm } }: NodeContext) {
   const { type, bavail, bsize } = await statfs(dir);
-  const free = bavail * bsize;
-  return type === TMPFS ? Math.min(free, (await memAvailableBytes()) - vm.reserve_memory) : free;
+  const freeBytes = bavail * bsize;
+  if (type !== TMPFS) return { freeBytes, isMemory: false };
+  return { freeBytes: Math.min(freeBytes, (await memAvailableBytes()) - vm.reserve_memory), isMemory: true };
 }
 
 export async function removeStaged(staged: Staged): Promise<void> {
