@@ -15,7 +15,12 @@ export type CopyStep =
   /** Write for so long, and look again. */
   | { readonly do: 'run'; readonly ms: number }
   /** Stop the job now: what is left takes about so long. `why` is set where more writing would not make it shorter. */
-  | { readonly do: 'stop'; readonly leftMs: number; readonly why: string | undefined };
+  | {
+      readonly do: 'stop';
+      readonly leftMs: number;
+      readonly leftBytes: number;
+      readonly why: string | undefined;
+    };
 
 export interface CopyBounds {
   /** What is left when the job is stopped takes so long at most, if it can be had. */
@@ -73,7 +78,10 @@ export class PreCopy {
     const passLeftMs = look.remainingBytes / this.#perMs;
     const dirtyMs = (this.#dirtyPerMs * (look.atMs - this.#passBegunMs)) / this.#perMs;
     const left = passLeftMs + dirtyMs;
-    const stop = (why?: string): CopyStep => ({ do: 'stop', leftMs: left, why });
+    const stop = (why?: string): CopyStep => ({
+      ...{ do: 'stop', leftMs: left, leftBytes: left * this.#perMs },
+      why,
+    });
     if (left <= leftMs) return stop();
     if (look.atMs - (this.#begunMs ?? 0) > mostMs)
       return stop(`it was written for ${Math.round(mostMs / 1000)} s`);

@@ -1,4 +1,6 @@
 import { PreCopy } from '../../jobs/pre-copy.ts';
+import { CaddisError } from '../../model/errors.ts';
+import { formatBytes } from '../../model/units.ts';
 import type { Hypervisor } from '../../vm/hypervisor.ts';
 import { LiveImage, MissedInstant } from '../../vm/live-image.ts';
 import { qemuProcess, residentBytes } from '../../vm/qemu-process.ts';
@@ -44,7 +46,7 @@ export async function stageLive(
   try {
     image = await begin(node, { job, domain, guest }, staged);
     if (!image) return undefined;
-    const { copy, leftMs } = await writeMost(job, image, attempt);
+    const { copy, leftMs } = await writeMost(job, image, staged, attempt);
     demandShortPause(node, leftMs + (disk?.expectedMs ?? 0) + staged.syncMs);
     const lap = stopwatch(pauseMs);
     await image.whileRunning(guest.pause('settle', { timeoutMs: PAUSE_TIMEOUT_MS }));
@@ -117,6 +119,7 @@ async function atThatInstant(
 async function writeMost(
   job: Job,
   image: LiveImage,
+  { roomBytes }: Staged,
   attempt: number,
 ): Promise<{ readonly copy: PreCopy; readonly leftMs: number }> {
   const qemu = await qemuProcess(job.machine);
@@ -124,7 +127,8 @@ async function writeMost(
   const bounds = {
     leftMs: LEFT_MS * FARTHER ** (attempt - 1),
     mostMs: MOST_MS,
-    mostBytes: MOST_TIMES * resident,
+    // By then it may have written over half of it.
+    mostBytes: Math.min(MOST_TIMES * resident, roomBytes - resident / 2),
   };
   // An image that was complete too soon is that of a job which does not write as much any more.
   const copy = new PreCopy(bounds, attempt === 1 ? job.dirtyBytesPerSecond : 0);
@@ -139,6 +143,9 @@ async function writeMost(
     const step = copy.next({ ...progress, atMs: performance.now(), ranMs });
     if (step.do === 'stop') {
       if (step.why !== undefined) job.log.info(`a longer pause than it could be: ${step.why}`);
+      const bytes = progress.writtenBytes + Math.min(step.leftBytes, resident);
+      if (bytes > roomBytes)
+        throw new CaddisError(`no room to stage it: with what it writes over it takes ${formatBytes(bytes)}`);
       return { copy, leftMs: step.leftMs };
     }
     ranMs = await image.run(step.ms);

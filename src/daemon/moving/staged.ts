@@ -12,6 +12,8 @@ import { COPY_BYTES_PER_MS } from './scratch-copy.ts';
 
 const ABORTED_MS = 10_000;
 const ABORTED_LOOK_MS = 20;
+/** Of what a machine holds of the host. */
+const ROOM_TIMES = 1.5;
 /** statfs(2). */
 const TMPFS = 0x01021994;
 const IMAGE = /^(caddis-[0-9a-f]{12})\.memory$/;
@@ -22,6 +24,8 @@ export interface Staged {
   readonly memory: string;
   /** Beside the disk itself: where the file system can, it is copied without copying a byte. */
   readonly scratch: string;
+  /** For the memory. */
+  readonly roomBytes: number;
   /** What libvirt takes to have the memory on disk before it lets the machine go on; nothing where it is no disk. */
   readonly syncMs: number;
 }
@@ -31,7 +35,7 @@ export async function placeFor(context: NodeContext, machine: string): Promise<S
   const scratch = join(context.config.scratch.dir, `.${machine}.snapshot`);
   const qemu = await qemuProcess(machine);
   // What it writes over meanwhile is written twice.
-  const bytes = qemu ? 1.5 * (await residentBytes(qemu.pid)) : 0;
+  const bytes = qemu ? ROOM_TIMES * (await residentBytes(qemu.pid)) : 0;
   const dirs = dirsOf(context);
   for (const dir of dirs) {
     const { freeBytes, isMemory } = await roomIn(dir, context);
@@ -39,6 +43,7 @@ export async function placeFor(context: NodeContext, machine: string): Promise<S
     return {
       memory: join(dir, `${machine}.memory`),
       scratch,
+      roomBytes: freeBytes,
       syncMs: isMemory ? 0 : bytes / COPY_BYTES_PER_MS,
     };
   }
