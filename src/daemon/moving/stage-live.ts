@@ -40,7 +40,12 @@ export async function stageLive(
   const { hypervisor } = node.context;
   const { scratch } = job.resources;
   // What is unwritten on the disk by now need not be written while the job stands still.
-  await guest.pause('flush', { timeoutMs: STAGE_TIMEOUT_MS, signal: job.phaseSignal });
+  await guest
+    .pause('flush', { timeoutMs: STAGE_TIMEOUT_MS, signal: job.phaseSignal })
+    .catch((error: unknown) => {
+      demandAwake(job);
+      throw error;
+    });
   const disk = scratch === undefined ? undefined : await prepareScratchCopy(scratch, staged.scratch);
   let image: LiveImage | undefined;
   try {
