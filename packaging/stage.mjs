@@ -2,7 +2,7 @@
 
 import { existsSync } from 'node:fs';
 import { chmod, cp, lstat, mkdir, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 
@@ -34,23 +34,24 @@ const LINKS = [
 /**
  * Copies the built files; throws when one is missing, since half a package is worse than none. `date` stands in the manual pages.
  */
-export async function stage(destination, date = '') {
-  for (const [from, to, mode] of FILES) {
+export async function stage(to, date = '') {
+  const destination = resolve(to);
+  for (const [from, path, mode] of FILES) {
     const source = join(root, from);
     if (!existsSync(source)) throw new Error(`${from} is missing: run "npm run build" first`);
-    const target = join(destination, to);
-    await mkdir(dirname(target), { recursive: true, mode: 0o755 });
+    const target = join(destination, path);
+    await makeDirectory(dirname(target));
     await cp(source, target, { recursive: true, filter: isInstalled });
-    if (mode !== undefined) await chmod(target, mode);
+    if (mode === undefined) await forEverybody(target);
+    else await chmod(target, mode);
   }
   for (const [target, path] of LINKS) {
     const link = join(destination, path);
-    await mkdir(dirname(link), { recursive: true });
+    await makeDirectory(dirname(link));
     await rm(link, { force: true });
     await symlink(target, link);
   }
   await stageManual(destination, date);
-  await forEverybody(destination);
 }
 
 async function stageManual(destination, date) {
@@ -58,9 +59,19 @@ async function stageManual(destination, date) {
   for (const file of await readdir(sources))
     for (const { name, section, roff } of manPages(await readFile(join(sources, file), 'utf8'), date)) {
       const path = join(destination, `usr/share/man/man${section}/${name}.${section}.gz`);
-      await mkdir(dirname(path), { recursive: true });
+      await makeDirectory(dirname(path));
       await writeFile(path, gzipSync(roff, { level: 9 }));
+      await chmod(path, 0o644);
     }
+}
+
+/** Those that are there already are somebody else's: DESTDIR may be the root of a system. */
+async function makeDirectory(path) {
+  const first = await mkdir(path, { recursive: true });
+  for (let at = path; first !== undefined; at = dirname(at)) {
+    await chmod(at, 0o755);
+    if (at === first) return;
+  }
 }
 
 /** Hooks and the JSV are read by users and by sgeadmin, whatever the umask of whoever builds. */

@@ -27,6 +27,7 @@ Description: ${description}
 
 const tree = await mkdtemp(join(tmpdir(), 'caddis-deb-'));
 try {
+  await chmod(tree, 0o755); // mkdtemp's 0700 would become the mode of /
   await stage(tree, new Date(epoch * 1000).toISOString().slice(0, 10));
   // dpkg-deb takes no other, whatever the umask.
   await mkdir(join(tree, 'DEBIAN'));

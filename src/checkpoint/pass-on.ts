@@ -39,6 +39,8 @@ export async function makePipe(path: string): Promise<ImagePipe> {
 interface PassOnOptions extends LongRun {
   /** Aborted when nobody reads any more: the rest is hashed all the same, since it says whose fault that was. */
   readonly gone: AbortSignal;
+  /** Told when the reader has taken the first chunk. */
+  readonly begun?: () => void;
 }
 
 /**
@@ -54,7 +56,7 @@ export async function passOn(
   io: StoreIo,
   from: string,
   { writer }: ImagePipe,
-  { signal, progress, gone }: PassOnOptions,
+  { signal, progress, gone, begun }: PassOnOptions,
 ): Promise<HashedFile & { readonly passed: number }> {
   const source = await io.open(from, 'read');
   const over = new AbortController();
@@ -72,7 +74,9 @@ export async function passOn(
     const write = async (chunk: Uint8Array): Promise<void> => {
       if (nobodyReads()) return;
       await Promise.race([new Promise((done) => writer.write(chunk, done)), left]);
-      if (!nobodyReads()) passed += chunk.length;
+      if (nobodyReads()) return;
+      if (passed === 0) begun?.();
+      passed += chunk.length;
     };
     for await (const chunk of chunksOf(source, length, signal, CHUNKS_AHEAD + 2)) {
       written.push(write(chunk));

@@ -5,7 +5,7 @@ import type { HookAnswer, Scheduler } from '../scheduler/scheduler.ts';
 import type { HookClient, HookSocket } from './hook-server.ts';
 import { identityOf } from './identity.ts';
 import type { Job } from './job.ts';
-import { whyNotSaved } from './moving/freeze.ts';
+import { whyNotSaved } from './moving/why-not-saved.ts';
 import type { Node } from './node.ts';
 import { rootSocket } from './places.ts';
 import { advise } from './verbs/advise.ts';

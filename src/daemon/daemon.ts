@@ -339,7 +339,10 @@ export class Daemon implements Node {
       isForMainOnly: job.scheduler.isForMainOnly,
       onSignal: (signal) => holdSignal(job, signal),
       stepOpened: () => void job.dispatch({ type: 'step-opened' }),
-      stepEnded: () => void job.dispatch({ type: 'step-ended' }),
+      stepEnded: (session) => {
+        job.forgetStep(session);
+        void job.dispatch({ type: 'step-ended' });
+      },
       silent: (reason) => void job.dispatch({ type: 'machine-lost', reason }),
       pressure: (pressure) => {
         job.sizes.availableBytes = pressure.memAvailableBytes;

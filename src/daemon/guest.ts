@@ -51,7 +51,7 @@ export interface GuestOptions {
   /** Asked for every signal that reaches a shim: `hold` keeps it until `releaseSignals`. */
   readonly onSignal: (signal: number) => 'pass' | 'hold';
   readonly stepOpened: () => void;
-  readonly stepEnded: () => void;
+  readonly stepEnded: (session: bigint) => void;
   /** The agent gave no sign of life for too long. */
   readonly silent: (reason: string) => void;
   readonly pressure: (pressure: GuestPressure) => void;
@@ -300,7 +300,7 @@ export class Guest {
   }
 
   #ended(session: bigint): void {
-    if (this.#open.delete(session)) this.#options.stepEnded();
+    if (this.#open.delete(session)) this.#options.stepEnded(session);
   }
 
   /** A shim that was killed takes its step with it, as the scheduler means it; one that only lost its connection comes back. */

@@ -61,6 +61,8 @@ export class Job {
   readonly shims = new Map<bigint, HookCall>();
   /** The scheduler's variables with which each step was started in the guest: after a move they differ from its client's. */
   readonly given = new Map<bigint, Readonly<Record<string, string>>>();
+  /** Sessions of the job's main step: its script, in each run. */
+  readonly mainSteps = new Set<bigint>();
   /** Where each step's output went when its client came: one that has ended can no longer be looked at. */
   readonly outputs = new Map<bigint, StepOutputs>();
   readonly startMs: Record<string, number> = {};
@@ -169,6 +171,13 @@ export class Job {
 
   get request(): JobRequest {
     return requestOf(this.facts);
+  }
+
+  /** A step is over: a job may have many thousands. Of the main one is asked until the job's end. */
+  forgetStep(session: bigint): void {
+    if (this.mainSteps.has(session)) return;
+    this.shims.delete(session);
+    this.given.delete(session);
   }
 
   /** For how long it has stood still on this node, in milliseconds. */

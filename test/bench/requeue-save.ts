@@ -83,7 +83,8 @@ export async function requeue(
         restore_ms: restoreMs,
         // Nothing can be restored from the store faster than it is read.
         dd_read_of_store_ms: Math.round(storeRead),
-        // Beside each other: the image read and hashed, and what libvirt takes to make the machine.
+        // After so many, all beside each other: QEMU read, all was read and hashed, libvirt was done.
+        restore_qemu_reads_ms: restored.qemu ?? null,
         restore_read_and_hash_ms: restored.read ?? null,
         restore_libvirt_ms: restored.libvirt ?? null,
         wake_ms: ready.fields.wake ?? null,

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -66,6 +66,19 @@ describe('the Debian package', () => {
       '755',
     ]);
     expect(stdout).toBe('');
+  });
+
+  it('leaves what is there already as it is', async () => {
+    const there = join(dir, 'there');
+    await mkdir(join(there, 'usr/share'), { recursive: true, mode: 0o700 });
+    await writeFile(join(there, 'usr/secret'), '', { mode: 0o600 });
+    await execa('node', ['packaging/stage.mjs', there], { cwd: root });
+    const modes = await Promise.all(
+      ['usr', 'usr/share', 'usr/secret', 'usr/lib'].map(
+        async (path) => (await stat(join(there, path))).mode & 0o777,
+      ),
+    );
+    expect(modes).toEqual([0o700, 0o700, 0o600, 0o755]);
   });
 
   it('has manual pages that man reads without complaint, and the dashboard', async () => {

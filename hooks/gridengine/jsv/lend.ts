@@ -1,5 +1,5 @@
-import type { Submission } from './decide.ts';
 import { parseMemory } from './sizes.ts';
+import type { Submission } from './submission.ts';
 
 /** The queue whose jobs run in memory that others have reserved, or nobody; and which jobs go there that name no queue. */
 export interface LendingPolicy {

@@ -1,4 +1,5 @@
-import { type Decision, decide, defaultPolicy, type JsvPolicy, type Submission } from './decide.ts';
+import { type Decision, decide, defaultPolicy, type JsvPolicy } from './decide.ts';
+import type { Submission } from './submission.ts';
 
 /** Values of one job are at most a command line; more than this many lines is no job (bounds what garbage can make us keep). */
 const PARAMS_MAX = 1000;

@@ -1,8 +1,8 @@
 import { messageOf } from '../../model/errors.ts';
 import type { Job } from '../job.ts';
 import type { Node } from '../node.ts';
-import { whyNotSaved } from './freeze.ts';
 import { snapshot } from './snapshot.ts';
+import { whyNotSaved } from './why-not-saved.ts';
 
 /**
  * Saves a running job again and again, as its user (--vm-checkpoint) or the site (checkpoint.interval) asked. The interval is between the end of one and the start of the next; one

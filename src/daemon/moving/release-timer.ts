@@ -5,7 +5,7 @@ import { messageOf } from '../../model/errors.ts';
 import { memAvailableBytes } from '../../vm/capacity.ts';
 import type { Job } from '../job.ts';
 import type { Node } from '../node.ts';
-import { whyNotSaved } from './freeze.ts';
+import { whyNotSaved } from './why-not-saved.ts';
 
 const LOOK_EVERY_MS = 1_000;
 /** One that could not be written out (a full store) is not tried again before. */

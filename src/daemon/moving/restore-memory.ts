@@ -17,8 +17,8 @@ interface Image {
   readonly signal: AbortSignal;
   readonly progress: (doneBytes: number) => void;
   readonly say: (text: string) => void;
-  /** Told how many milliseconds the two took, which begin at once: to read and hash the whole image, and to make the machine of it. */
-  readonly took: (part: 'read' | 'libvirt', ms: number) => void;
+  /** Told after how many milliseconds QEMU had begun to read, all was read and hashed, and libvirt was done. */
+  readonly took: (part: 'qemu' | 'read' | 'libvirt', ms: number) => void;
   /** Told of the machine as soon as it is there, whatever its image turns out to be. */
   readonly made: (domain: Domain) => void;
 }
@@ -38,7 +38,10 @@ export async function restoreMemory(hypervisor: Hypervisor, io: StoreIo, image: 
         took('libvirt', performance.now() - begun);
         gone.abort();
       }),
-      passOn(io, path, pipe, { signal, progress, gone: gone.signal })
+      passOn(io, path, pipe, {
+        ...{ signal, progress, gone: gone.signal },
+        begun: () => took('qemu', performance.now() - begun),
+      })
         .then((found) => {
           took('read', performance.now() - begun);
           demandSame(path, found, saved);

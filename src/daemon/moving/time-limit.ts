@@ -2,8 +2,8 @@ import { decideBridge, minutesBeyondCap, minutesOwed } from '../../jobs/time-lim
 import { messageOf } from '../../model/errors.ts';
 import type { Job } from '../job.ts';
 import type { Node } from '../node.ts';
-import { whyNotSaved } from './freeze.ts';
 import { sendBack } from './release.ts';
+import { whyNotSaved } from './why-not-saved.ts';
 
 const ASK_TIMEOUT_MS = 10_000;
 /** After a controller that gave no answer. */

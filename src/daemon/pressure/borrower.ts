@@ -3,7 +3,7 @@ import { MiB } from '../../model/units.ts';
 import type { Victim } from '../../pressure/victims.ts';
 import { QEMU_OVERHEAD_BYTES } from '../../vm/capacity.ts';
 import type { Job } from '../job.ts';
-import { whyNotSaved } from '../moving/freeze.ts';
+import { whyNotSaved } from '../moving/why-not-saved.ts';
 import type { Node } from '../node.ts';
 import type { JobView } from './view.ts';
 

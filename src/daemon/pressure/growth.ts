@@ -14,7 +14,7 @@ import { GrowthSeries } from '../../pressure/growth-series.ts';
 import type { GuestSample } from '../../pressure/sample.ts';
 import type { Job } from '../job.ts';
 import { GROW_TIMEOUT_MS, learnSizes, mostMemory } from '../machine-size.ts';
-import { whyNotSaved } from '../moving/freeze.ts';
+import { whyNotSaved } from '../moving/why-not-saved.ts';
 import type { Node } from '../node.ts';
 import { askedFor, noteGrowth, tellSize } from './grown-size.ts';
 import { growJob, leaveToWall, sendForMore, shrinkJob, takeCpusBack } from './growth-deeds.ts';

@@ -3,8 +3,8 @@ import type { HookCall } from '../../model/job.ts';
 import type { HookAnswer, Scheduler } from '../../scheduler/scheduler.ts';
 import { accountFor } from '../accounting/end-of-run.ts';
 import type { Job } from '../job.ts';
-import { whyNotSaved } from '../moving/freeze.ts';
 import { putBack } from '../moving/kept-output.ts';
+import { whyNotSaved } from '../moving/why-not-saved.ts';
 import type { Node } from '../node.ts';
 
 /** Ends the job's machines on this node: all incarnations, since this node holds no other copy that anybody wants. Always answers 0: a failing epilog drains the node. */

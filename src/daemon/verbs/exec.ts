@@ -15,15 +15,19 @@ import { type OutputFile, outputsOf } from '../moving/step-outputs.ts';
 import { schedulerVariables } from '../relay.ts';
 import { vcpusOf } from '../step-cpus.ts';
 
+/** What adapters call the step that is the job itself. */
+const MAIN_STEP = 'batch';
+
 /** A step: started in the job's machine, or attached to again by a shim that lost its connection. */
 export async function exec(job: Job, call: HookCall, client: HookClient): Promise<void> {
   const guest = job.resources.guest;
   if (!guest) throw new CaddisError('the job has no machine any more');
   if (call.session !== undefined) {
     const { session } = call;
-    job.shims.set(session, call);
+    const { name } = job.scheduler.readStep(call);
+    noteClient(job, session, name, call);
     job.cameWith = job.cameWith.filter((saved) => saved.session !== `${session}`);
-    guest.attachStep(session, job.scheduler.readStep(call).name, client.peer);
+    guest.attachStep(session, name, client.peer);
     askAgain(job);
     return;
   }
@@ -35,12 +39,19 @@ export async function exec(job: Job, call: HookCall, client: HookClient): Promis
   const files = await readCarried(plan, job.scheduler.spoolDirs, job.identity);
   // One that the guest may or may not have started is opened again by the same id: it never starts twice.
   const id = came ? BigInt(came.session) : stepSessionId(job.machine, call.pid);
-  if (plan.name === 'batch' && call.cpus.length > 0) job.hostCpus ??= call.cpus;
-  job.shims.set(id, call);
-  if (plan.name === 'batch') job.outputs.set(id, await outputsOf(call.pid));
-  job.given.set(id, schedulerVariables(plan.env));
+  if (plan.name === MAIN_STEP && call.cpus.length > 0) job.hostCpus ??= call.cpus;
+  const outputs = plan.name === MAIN_STEP ? await outputsOf(call.pid) : undefined;
+  // What it refuses leaves nothing here.
   guest.openStep(id, plan.name, stepStart(job, plan, call, job.identity, files), client.peer, origin);
+  noteClient(job, id, plan.name, call);
+  if (outputs) job.outputs.set(id, outputs);
+  job.given.set(id, schedulerVariables(plan.env));
   job.log.debug(`step ${plan.name} is session ${id}`, { pid: call.pid });
+}
+
+function noteClient(job: Job, session: bigint, name: string, call: HookCall): void {
+  job.shims.set(session, call);
+  if (name === MAIN_STEP) job.mainSteps.add(session);
 }
 
 /** A signal that reached a client of a job that stands still while its connection was broken is told to nobody: it may have been the word to go on. */
@@ -111,8 +122,8 @@ async function goOn(
   client: HookClient,
 ): Promise<void> {
   const id = BigInt(saved.session);
-  job.shims.set(id, call);
-  if (plan.name === 'batch') {
+  noteClient(job, id, plan.name, call);
+  if (plan.name === MAIN_STEP) {
     const [stdout, stderr] = await outputsOf(call.pid);
     job.outputs.set(id, [goesOnAt(stdout, saved.streams.stdout), goesOnAt(stderr, saved.streams.stderr)]);
   }

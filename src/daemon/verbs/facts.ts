@@ -3,7 +3,7 @@ import { formatKey, type HookCall, type JobFacts } from '../../model/job.ts';
 import type { HookAnswer, Scheduler } from '../../scheduler/scheduler.ts';
 import type { Job } from '../job.ts';
 import { grow } from '../machine-size.ts';
-import { whyAfresh } from '../moving/freeze.ts';
+import { whyAfresh } from '../moving/why-not-saved.ts';
 import type { Node } from '../node.ts';
 import { start } from './prolog.ts';
 

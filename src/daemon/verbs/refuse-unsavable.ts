@@ -1,6 +1,6 @@
 import { CaddisError } from '../../model/errors.ts';
 import type { Job } from '../job.ts';
-import { whyNotSaved } from '../moving/freeze.ts';
+import { whyNotSaved } from '../moving/why-not-saved.ts';
 import type { Node } from '../node.ts';
 
 /** Throws CaddisError with the reason why a job cannot be saved, if there is one. */

@@ -12,7 +12,13 @@ describe("a job's own socket", () => {
   const job = {
     key: { scheduler: 'gridengine', jobId: '7', task: '1' },
     ...{ machine: 'caddis-1', identity: { uid: 1001, gid: 1001, name: 'alice', passwd: '' } },
-    ...{ places: { stepSocket }, state: { phase: 'running' }, shims: new Map(), cameWith: [] },
+    ...{
+      places: { stepSocket },
+      state: { phase: 'running' },
+      shims: new Map(),
+      mainSteps: new Set(),
+      cameWith: [],
+    },
     scheduler: {
       ambiguousSignals: new Set(),
       readStep: ({ args }: { args: string[] }) => {

@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest';
 
-import { decide, defaultPolicy, type Submission } from '../../../hooks/gridengine/jsv/decide.ts';
+import { decide, defaultPolicy } from '../../../hooks/gridengine/jsv/decide.ts';
 import { JsvProtocol } from '../../../hooks/gridengine/jsv/protocol.ts';
 import { parseMemory } from '../../../hooks/gridengine/jsv/sizes.ts';
+import type { Submission } from '../../../hooks/gridengine/jsv/submission.ts';
 
 /** Sends lines, returns all that was answered. */
 function converse(...lines: string[]): string[] {

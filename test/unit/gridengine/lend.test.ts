@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest';
 
-import { decide, defaultPolicy, type Submission } from '../../../hooks/gridengine/jsv/decide.ts';
+import { decide, defaultPolicy } from '../../../hooks/gridengine/jsv/decide.ts';
 import { readLending } from '../../../hooks/gridengine/jsv/lend.ts';
 import { JsvProtocol } from '../../../hooks/gridengine/jsv/protocol.ts';
+import type { Submission } from '../../../hooks/gridengine/jsv/submission.ts';
 
 const policy = {
   ...defaultPolicy,
