@@ -85,6 +85,15 @@ export class CheckpointStore {
     return draft;
   }
 
+  /** Has what is read of a job next come from the file server. */
+  async #freshen(key: JobKey): Promise<void> {
+    const { job, generations } = jobPlaces(this.dir, key);
+    if (await freshen(this.io, generations)) return;
+    // An NFS client remembers what was not there, too.
+    await freshen(this.io, jobsDirectory(this.dir));
+    await freshen(this.io, job);
+  }
+
   /** Throws what `begin` throws where there is no store or no room: StoreUnavailable, StoreFull. */
   async demandRoom(expectedBytes: number): Promise<void> {
     await this.#demandStore();
@@ -103,7 +112,7 @@ export class CheckpointStore {
    */
   async newest(target: RestoreTarget, except: ReadonlySet<number> = new Set()): Promise<Newest> {
     const refused: { number: number; why: string }[] = [];
-    await freshen(this.io, jobPlaces(this.dir, target.key).generations).catch((error: unknown) => {
+    await this.#freshen(target.key).catch((error: unknown) => {
       // Reading needs no room.
       if (!isStoreFull(error)) throw error;
     });

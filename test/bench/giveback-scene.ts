@@ -35,11 +35,18 @@ export interface Scene {
   readonly size: number;
   /** What the owner does when it wakes up: it takes most of what it has reserved, and spins. */
   readonly work: Work;
+  /** The same memory, and no more spinning than that takes: the first allocation of a job is the slowest. */
+  readonly warmUp: Work;
 }
 
 export interface GivenBack {
   readonly watched: Watched;
-  /** From the decision to evict until the memory was back. */
+  /** It is gone for good: it would come back as soon as its owner sleeps. */
+  readonly borrower: LentJob;
+}
+
+/** From the decision to evict until the memory was back, by the node's own record. */
+export interface Eviction {
   readonly predictedMs: number;
   readonly tookMs: number;
 }
@@ -53,16 +60,18 @@ export async function withOwner<T>(
   const [node] = lab.nodes as [LabHost];
   const owned = Math.ceil((1.5 * size + 1000) / BLOCK_MIB) * BLOCK_MIB + BASE_MIB;
   await makeSmall(lab, owned);
-  const work = { megabytes: Math.round(owned - 64 - 500), seconds };
-  const owner = await startOwner(lab, system, node, owned - 64, [work]);
+  const megabytes = Math.round(owned - 64 - 500);
+  const work = { megabytes, seconds };
+  const warmUp = { megabytes, seconds: 1 };
+  const owner = await startOwner(lab, system, node, owned - 64, [work, warmUp]);
   try {
-    return await use({ lab, system, node, owner, owned, size, work });
+    return await use({ lab, system, node, owner, owned, size, work, warmUp });
   } finally {
     await end(lab, owner);
   }
 }
 
-/** Starts a borrower, begins this turn of the owner, and returns when all is given back. The borrower is gone then for good: it would come back as soon as its owner sleeps. */
+/** Starts a borrower, begins this turn of the owner, and returns when all is given back. Nothing else runs on the owner's node meanwhile: it has a core of its own. */
 export async function giveBackOnce(scene: Scene, turn: number): Promise<GivenBack> {
   const { lab, system, node, owner, owned, size, work } = scene;
   // A new caddisd has not seen the owner grow in an earlier turn: what it grew by is not lent for two minutes.
@@ -74,19 +83,22 @@ export async function giveBackOnce(scene: Scene, turn: number): Promise<GivenBac
     if (turn > 1) await untilRested(node, owner);
     const watch = watchGiveBack(node.name, { owner: mine, borrower: lent });
     await beginTurn(owner, turn, work);
-    const watched = await watch;
-    const { numbers } = await untilDone(node, borrower, 'memory is back');
-    return {
-      watched,
-      predictedMs: numbers.predicted_give_back_ms ?? Number.NaN,
-      tookMs: numbers.took_ms ?? Number.NaN,
-    };
+    return { watched: await watch, borrower };
   } catch (error) {
     const { history } = await explain(node, borrower);
     throw new Error(`${JSON.stringify(history)}\n${await outputOf(owner)}`, { cause: error });
   } finally {
     await end(lab, borrower);
   }
+}
+
+/** To be asked when the turn is over: asking takes the owner's CPU. */
+export async function evictionOf({ node }: Scene, { borrower }: GivenBack): Promise<Eviction> {
+  const { numbers } = await untilDone(node, borrower, 'memory is back');
+  return {
+    predictedMs: numbers.predicted_give_back_ms ?? Number.NaN,
+    tookMs: numbers.took_ms ?? Number.NaN,
+  };
 }
 
 async function end(lab: Lab, job: LentJob): Promise<void> {

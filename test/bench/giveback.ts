@@ -4,7 +4,8 @@ import type { BatchSystem } from '../integration/support/batch.ts';
 import type { Lab } from '../lab/host.ts';
 import { pinRunner } from '../lab/pinning.ts';
 import { type Bench, type BenchOptions, type Figures, onLab } from './bench.ts';
-import { type GivenBack, giveBackOnce, withOwner } from './giveback-scene.ts';
+import { type Eviction, evictionOf, giveBackOnce, withOwner } from './giveback-scene.ts';
+import type { Watched } from './giveback-watch.ts';
 import { notice } from './notice.ts';
 import { runaway } from './runaway.ts';
 import { spread } from './statistics.ts';
@@ -40,8 +41,8 @@ export const giveback: Bench = (options) =>
     };
     try {
       await part(nameOf(first), () => measure(lab, first, { seconds, runs, say }));
-      for (const size of others) await part(nameOf(size), () => timesOf(lab, 'slurm', size, say));
-      await part(`gridengine_${nameOf(first)}`, () => timesOf(lab, 'gridengine', first, say));
+      for (const size of others) await part(nameOf(size), () => timesOf(lab, 'slurm', size));
+      await part(`gridengine_${nameOf(first)}`, () => timesOf(lab, 'gridengine', first));
       await part('runaway', () => runaway(lab, runs, say));
     } finally {
       for (const node of lab.nodes) await restart(lab, node);
@@ -57,7 +58,11 @@ function nameOf(size: number): string {
   return `borrower_${size}_mb`;
 }
 
-interface Round extends GivenBack {
+interface Given extends Eviction {
+  readonly watched: Watched;
+}
+
+interface Round extends Given {
   readonly beside: Turn;
   readonly alone: Turn;
 }
@@ -69,35 +74,41 @@ function measure(
   { seconds, runs, say }: { seconds: number; runs: number; say: BenchOptions['say'] },
 ): Promise<Figures> {
   return withOwner(lab, { system: 'slurm', size, seconds }, async (scene) => {
-    const { node, owner, work } = scene;
+    const { node, owner, work, warmUp } = scene;
+    await wake(owner, 1, warmUp);
     const rounds: Round[] = [];
     for (let run = 1; run <= runs; run++) {
-      const turn = 2 * run - 1;
+      const turn = 2 * run;
       const given = await giveBackOnce(scene, turn);
       const beside = await endOfTurn(owner, turn);
+      const eviction = await evictionOf(scene, given);
       await untilRested(node, owner);
-      rounds.push({ ...given, beside, alone: await wake(owner, turn + 1, work) });
+      const alone = await wake(owner, turn + 1, work);
+      rounds.push({ watched: given.watched, ...eviction, beside, alone });
       say(`borrower of ${size} MB, run ${run}: ${JSON.stringify(rounds.at(-1))}`);
     }
     return {
       ...inFigures(rounds),
-      owner_allocation: notice(rounds, ({ allocatedSeconds }) => allocatedSeconds),
-      owner_work: notice(rounds, ({ unitsPerSecond }) => 1 / unitsPerSecond),
+      owner_allocation: noticed(rounds, ({ allocatedSeconds }) => 1000 * allocatedSeconds),
+      owner_work: noticed(rounds, ({ unitsPerSecond }) => 1000 / unitsPerSecond),
     };
   });
 }
 
 /** One give-back, and no more. */
-function timesOf(lab: Lab, system: BatchSystem, size: number, say: BenchOptions['say']): Promise<Figures> {
+function timesOf(lab: Lab, system: BatchSystem, size: number): Promise<Figures> {
   return withOwner(lab, { system, size, seconds: LONGEST_S }, async (scene) => {
     const given = await giveBackOnce(scene, 1);
-    say(`borrower of ${size} MB, ${system}: ${JSON.stringify(given)}`);
-    return inFigures([given]);
+    return inFigures([{ watched: given.watched, ...(await evictionOf(scene, given)) }]);
   });
 }
 
-function inFigures(given: readonly GivenBack[]): Figures {
-  const of = (what: (one: GivenBack) => number) => spread(given.map(what), 'ms');
+function noticed(rounds: readonly Round[], ms: (turn: Turn) => number): Figures {
+  return notice(rounds.map(({ beside, alone }) => ({ besideMs: ms(beside), aloneMs: ms(alone) })));
+}
+
+function inFigures(given: readonly Given[]): Figures {
+  const of = (what: (one: Given) => number) => spread(given.map(what), 'ms');
   return {
     from_first_page_to_frozen: {
       ...of(({ watched }) => watched.frozenMs),

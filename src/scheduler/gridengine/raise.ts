@@ -11,8 +11,8 @@ import { parseQstatJob } from './qstat.ts';
 const LOOK_EVERY_MS = 500;
 
 /**
- * Why this job's request cannot be altered, if so, so that nobody puts it back into the queue for it. Tasks of an array have one request (`qalter -l` takes no task: of each task's own
- * there are only holds and tickets, sge_job_qmaster.c), which moreover stands while any of them runs.
+ * Why this job's request cannot be altered, if so, so that nobody puts it back into the queue for it. Tasks of an array have one request: `qalter -l LIST JOB.TASK` and `JOB -t TASK` get
+ * "denied: the selected option works only on jobs and not on tasks", and for the whole array, while any of its tasks runs, "can't change consumable resource request" (8.1.9, seen).
  */
 export async function obstacleToRaise(
   { key }: JobRequest,

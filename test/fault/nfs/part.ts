@@ -15,7 +15,7 @@ import { accountOf } from '../../lab/users.ts';
 import { type FaultPart, type Tally, Violation } from '../fault.ts';
 
 const CLIENT_MS = 8 * 60_000;
-/** Which operations a run cuts off after: a whole one is 16 minutes on a busy machine, and may be done in parts. */
+/** Which operations a run cuts off after: a run may be done in parts. */
 const { FAULT_NFS_STRIDE = '2', FAULT_NFS_FIRST = '0' } = process.env;
 const MOUNT = '/mnt/store';
 const TOOLS = 'tools';

@@ -62,22 +62,21 @@ export async function restart(lab: Lab, node: LabHost, extra = ''): Promise<void
   await startOn(lab, node, extra);
 }
 
-/** Reserves all CPUs of the node (or so many) and that much memory, and sleeps until it is woken for one of these works. */
+/** Reserves all CPUs of the node and that much memory, and sleeps until it is woken for one of these works. */
 export async function startOwner(
   lab: Lab,
   system: BatchSystem,
   node: LabHost,
   memory: number,
   works: readonly Work[],
-  cpus = 4,
 ): Promise<LentJob> {
   const job = await start(lab, system, {
     files: ['owner.py'],
-    script: `exec python3 owner.py ${cpus} ${works.map(nameOf).join(' ')}`,
+    script: `exec python3 owner.py 4 ${works.map(nameOf).join(' ')}`,
     options:
       system === 'slurm'
-        ? ['-w', node.name, '-c', `${cpus}`, `--mem=${memory}M`]
-        : ['-l', `hostname=${node.name}`, '-pe', 'smp', `${cpus}`, '-l', `h_vmem=${memory / cpus}M`],
+        ? ['-w', node.name, '-c', '4', `--mem=${memory}M`]
+        : ['-l', `hostname=${node.name}`, '-pe', 'smp', '4', '-l', `h_vmem=${memory / 4}M`],
   });
   await untilSays(job, 'ready');
   return job;
