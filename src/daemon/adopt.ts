@@ -1,4 +1,4 @@
-import { readdir, rm } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -23,6 +23,7 @@ import { withdrawUnfinished } from './moving/release.ts';
 import { type ReleaseNote, readReleaseNotes, removeReleaseNote } from './moving/release-notes.ts';
 import { factsOf } from './moving/restore-machine.ts';
 import { cameWith, finishWaking } from './moving/resume-job.ts';
+import { endStaging, sweepStaged } from './moving/staged.ts';
 import { bridgeTimeLimit } from './moving/time-limit.ts';
 import type { Node } from './node.ts';
 import { endOrphan } from './orphans.ts';
@@ -37,6 +38,8 @@ const SHIMS_BACK_MS = 10_000;
  */
 export async function adopt(node: Node): Promise<void> {
   const { hypervisor, config, checkpoints } = node.context;
+  const isAdopted = (machine: string) => node.jobs.byMachine(machine) !== undefined;
+  const staged = checkpoints ? await endStaging(node.context, isAdopted) : new Set<string>();
   const notes = new Map((await readReleaseNotes(config.state_dir)).map((note) => [note.machine, note]));
   for (const { domain, facts } of await hypervisor.machines()) {
     // An earlier attempt came this far.
@@ -77,7 +80,9 @@ export async function adopt(node: Node): Promise<void> {
     const qemu = await qemuProcess(job.machine);
     if (qemu) await recordQemu(job.places, qemu.pid, qemu.startTicks);
     const toTakeUp =
-      (await hypervisor.isPaused(domain)) || (await wasToldToMove(config.state_dir, job.machine));
+      staged.has(job.machine) ||
+      (await hypervisor.isPaused(domain)) ||
+      (await wasToldToMove(config.state_dir, job.machine));
     // Nothing from here on to where the job is entered can fail: an attempt that fails before is made again as a whole, and QEMU serves one connection.
     job.resources.guest = node.context.connectGuest(job);
     if (came) job.resources.guest.resume(fromSaved(came.manifest));
@@ -92,6 +97,8 @@ export async function adopt(node: Node): Promise<void> {
   }
   for (const note of notes.values())
     if (checkpoints && !node.jobs.byMachine(note.machine)) await adoptReleased(node, checkpoints, note);
+  // Not before: an attempt that fails is made again, and must find them.
+  await sweepStaged(node.context, (machine) => !staged.has(machine));
   await sweep(node);
 }
 
@@ -153,7 +160,7 @@ async function adoptReleased(node: Node, checkpoints: Checkpoints, note: Release
 }
 
 /**
- * A machine that stands still, or was to move. In the middle of a save whose shims have said all: it is done over. Else it is suspended, or a save had just begun: the scheduler knows. It is asked when
+ * A machine that stands still, or may have been told to while its memory was staged, or was to move. In the middle of a save whose shims have said all: it is done over. Else it is suspended, or a save had just begun: the scheduler knows. It is asked when
  * the shims are back, since without them nobody could say how much of the job's output was delivered.
  */
 async function takeUp(node: Node, job: Job): Promise<void> {
@@ -223,7 +230,7 @@ async function sweepFiles(node: Node): Promise<void> {
   // The next save of a machine that comes back under its name must not take an old one's word.
   await sweepIntents(config.state_dir, isAlive);
   const { checkpoints } = node.context;
-  if (checkpoints) await sweepStaged(checkpoints.settings.staging_dir, isAlive);
+  if (checkpoints) await sweepStaged(node.context, isAlive);
   if (checkpoints)
     await checkpoints.store
       .jobs()
@@ -245,13 +252,6 @@ async function hasCheckpoint({ context: { checkpoints } }: Node, machine: string
     for (const generation of (await checkpoints?.store.generations(key)) ?? [])
       if (generation.state === 'complete' && generation.manifest.machine === machine) return true;
   return false;
-}
-
-/** Memory images that a caddisd was about to copy into the store when it died. */
-async function sweepStaged(dir: string, isAlive: (machine: string) => boolean): Promise<void> {
-  for (const file of await readdir(dir).catch(() => [] as string[]))
-    if (/^caddis-[0-9a-f]{12}\.memory$/.test(file) && !isAlive(file.replace(/\.memory$/, '')))
-      await rm(join(dir, file), { force: true });
 }
 
 /**

@@ -34,6 +34,7 @@ import { discard, discardForgotten } from './moving/discard.ts';
 import { holdSignal } from './moving/hold-signal.ts';
 import { finishRaises } from './moving/raise-request.ts';
 import { releaseWhenDue } from './moving/release-timer.ts';
+import { stopMachine } from './moving/stand-still.ts';
 import { tidyStore } from './moving/tidy.ts';
 import type { Node } from './node.ts';
 import { endOrphans } from './orphans.ts';
@@ -311,7 +312,7 @@ export class Daemon implements Node {
   async #overtaken(job: Job): Promise<void> {
     job.log.error('another node has claimed this job: ending this copy');
     const { domain } = job.resources;
-    if (domain) await this.#hypervisor.suspend(domain).catch(() => undefined);
+    if (domain) await stopMachine(this, job, domain).catch(() => undefined);
     await job.dispatch({ type: 'orphaned' }).catch((error: unknown) => job.log.error(messageOf(error)));
   }
 

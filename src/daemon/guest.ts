@@ -26,6 +26,7 @@ const PING_EVERY_MS = 10_000;
 const UNCLAIMED_AFTER_MS = 20_000;
 
 const PAUSES = {
+  flush: { sync: true },
   settle: { freeze: true, sync: true },
   'drop-caches': { freeze: true, dropCaches: true },
   'go-on': {},
@@ -204,9 +205,9 @@ export class Guest {
     return this.#router.mainExit;
   }
 
-  /** Stops the job inside the guest with nothing unwritten, or lets it go on. */
+  /** Stops the job inside the guest with nothing unwritten, or lets it go on; `flush` only writes, while it runs. */
   pause(what: keyof typeof PAUSES, options: RequestOptions): Promise<SetupResult> {
-    this.#pausing = what !== 'go-on';
+    if (what !== 'flush') this.#pausing = what !== 'go-on';
     return this.#link.pause(PAUSES[what], options);
   }
 

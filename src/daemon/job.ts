@@ -88,6 +88,10 @@ export class Job {
   progress:
     | { readonly what: 'saving' | 'restoring'; readonly totalBytes: number; doneBytes: number }
     | undefined;
+  /** While its memory is written and it runs: libvirt starts the machine when that is over, whoever has suspended it meanwhile. */
+  live: { readonly begun: Promise<void>; readonly abandon: () => Promise<void> } | undefined;
+  /** What it wrote over of its memory when that was last seen, in bytes a second. */
+  dirtyBytesPerSecond = 0;
   /** Monotonic; while the machine stands still. */
   frozenSinceMs: number | undefined;
   /** Monotonic; when it was frozen to leave this node. */

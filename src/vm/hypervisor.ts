@@ -7,10 +7,12 @@ import {
   isLibvirtError,
   isNoDomain,
   isNoDomainMetadata,
+  jobStatsFlags,
   type Libvirt,
   listFlags,
   metadataType,
   modify,
+  type ParamValues,
   type ReconnectingConnection,
   saveFlags,
   snapshotFlags,
@@ -28,6 +30,7 @@ import {
   requestMemoryXml,
   scratchDiskXml,
 } from './devices.ts';
+import { letRunAsBelieved } from './lost-save.ts';
 import { bareMetadataXml, type MachineFacts, METADATA_URI, parseMetadata } from './metadata.ts';
 import { type Acceleration, TCG_CPU_MODEL } from './shape.ts';
 import { escapeXml } from './xml.ts';
@@ -37,6 +40,26 @@ export const MACHINE_PREFIX = 'caddis-';
 
 /** Period of a vCPU's quota in microseconds: 100 ms, the kernel's default. */
 const QUOTA_PERIOD_US = 100_000;
+
+/** How far a memory image of a running machine is. Bytes as QEMU counts them: pages of zeros too, which are not written. */
+export interface SavingProgress {
+  /** Of this pass, as QEMU knew when it last looked for what was written over meanwhile. */
+  readonly remainingBytes: number;
+  /** Of all passes. */
+  readonly doneBytes: number;
+  /** To the file, pages of zeros as little more than nothing. */
+  readonly writtenBytes: number;
+  /** Each goes over what was written over since the one before began; the first is 1, and 0 is none yet. */
+  readonly pass: number;
+}
+
+interface SaveOptions {
+  readonly timeoutMs: number;
+  readonly signal: AbortSignal;
+}
+
+/** QEMU's, of an x86 guest. */
+const PAGE_BYTES = 4096;
 
 /** A libvirtd that died is back by then: the service manager waits a moment, and it looks at all its machines first. */
 const BACK_WITHIN_MS = 30_000;
@@ -81,8 +104,8 @@ export class Hypervisor {
   }
 
   /** Stops all vCPUs; a machine that stands still already is no error. */
-  suspend(domain: Domain): Promise<void> {
-    return this.#libvirt.suspend(domain, { timeoutMs: 10_000 });
+  suspend(domain: Domain, timeoutMs = 10_000): Promise<void> {
+    return this.#libvirt.suspend(domain, { timeoutMs });
   }
 
   /** One that runs already is no error. */
@@ -118,22 +141,56 @@ export class Hypervisor {
    * Writes the memory of a suspended machine to the file `to`, which libvirt makes. A snapshot and no save: the machine stays, standing still, until somebody has
    * looked at the file. Disks are the caller's.
    */
-  async saveMemory(
-    domain: Domain,
-    to: string,
-    options: { timeoutMs: number; signal: AbortSignal },
-  ): Promise<void> {
+  saveMemory(domain: Domain, to: string, options: SaveOptions): Promise<void> {
+    return this.#snapshot(domain, to, snapshotFlags.noMetadata, options);
+  }
+
+  /**
+   * The same of a machine that runs on meanwhile. It is stopped when little is left, and libvirt starts it again when all is in the file, whoever has suspended it before; so also after an abort.
+   */
+  saveRunning(domain: Domain, to: string, options: SaveOptions): Promise<void> {
+    return this.#snapshot(domain, to, snapshotFlags.noMetadata | snapshotFlags.live, options);
+  }
+
+  async #snapshot(domain: Domain, to: string, flags: number, options: SaveOptions): Promise<void> {
     options.signal.throwIfAborted();
     // libvirt would go on alone, and let nobody else at the machine meanwhile.
-    const abort = () => void this.#libvirt.abortJob(domain).catch(() => undefined);
+    const abort = () => void this.abortJob(domain).catch(() => undefined);
     options.signal.addEventListener('abort', abort, { once: true });
     const disks = ['vda', 'vdb'].map((disk) => `<disk name='${disk}' snapshot='no'/>`).join('');
     const xml = `<domainsnapshot><memory snapshot='external' file='${escapeXml(to)}'/><disks>${disks}</disks></domainsnapshot>`;
     try {
-      await this.#long.snapshotCreateXml(domain, xml, snapshotFlags.noMetadata, options);
+      await this.#long.snapshotCreateXml(domain, xml, flags, options);
     } finally {
       options.signal.removeEventListener('abort', abort);
     }
+  }
+
+  /** Ends a save of a machine's memory, or its move. */
+  abortJob(domain: Domain): Promise<void> {
+    return this.#libvirt.abortJob(domain);
+  }
+
+  /** A save of a running machine stops it when what is left takes a millisecond, the least that QEMU knows. It holds until it is set anew; a machine that stands still is not concerned. */
+  setLeastDowntime(domain: Domain): Promise<void> {
+    return this.#libvirt.setMigrateMaxDowntime(domain, 1);
+  }
+
+  /** How far a save of a running machine is; undefined when none is under way. */
+  async savingProgress(domain: Domain): Promise<SavingProgress | undefined> {
+    const { type, params } = await this.#libvirt.jobStats(domain);
+    return type === 'bounded' || type === 'unbounded' ? savingProgress(params) : undefined;
+  }
+
+  /** The same of the one that ended last. */
+  async savedAtLast(domain: Domain): Promise<SavingProgress> {
+    return savingProgress((await this.#libvirt.jobStats(domain, jobStatsFlags.completed)).params);
+  }
+
+  /** After a libvirtd that died while the memory of a running machine was written; waits until there is one again. */
+  async afterLostSave(domain: Domain): Promise<void> {
+    await this.#libvirt.rpc.ready({ timeoutMs: BACK_WITHIN_MS });
+    await letRunAsBelieved(this.#libvirt, domain);
   }
 
   /** Makes the machine of a memory image, standing still. */
@@ -292,6 +349,16 @@ export class Hypervisor {
   async close(): Promise<void> {
     await Promise.all([this.#libvirt.close(), this.#long.close()]);
   }
+}
+
+function savingProgress(params: ParamValues): SavingProgress {
+  const number = (name: string) => Number(params[name] ?? 0);
+  return {
+    remainingBytes: number('memory_remaining'),
+    doneBytes: (number('memory_constant') + number('memory_normal')) * PAGE_BYTES,
+    writtenBytes: number('memory_processed'),
+    pass: number('memory_iteration'),
+  };
 }
 
 /** QEMU has written this machine's memory already, and the machine did not run since: it neither does so again nor lets it go elsewhere. QEMU's own words (7.2, migrate_prepare). */

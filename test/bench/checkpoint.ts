@@ -18,6 +18,8 @@ import { type Requeued, requeue } from './requeue-save.ts';
 /** About 40 s and 90 s on two cores; 2,000 MB (`--sizes 50,500,2000`) takes longer. */
 const DEFAULT_SIZES_MB = [50, 500];
 const DIRTY_MB_PER_S = 100;
+/** More than it can. */
+const FLAT_OUT_MB_PER_S = 10_000;
 /** While caddisd is stopped the job is not to stop by itself: its guest is given this before. */
 const LONG_LEASE = '[checkpoint]\nlease = 600\n';
 const LEASE_TAKEN_MS = 3000;
@@ -56,6 +58,8 @@ async function ofSize(lab: Lab, megabytes: number, runs: number, say: BenchOptio
     const idle = await pausesOf(lab, node, job, runs);
     const reached = await setDirtyRate(job, DIRTY_MB_PER_S);
     const dirty = await pausesOf(lab, node, job, runs);
+    const most = await setDirtyRate(job, FLAT_OUT_MB_PER_S);
+    const flatOut = await pausesOf(lab, node, job, runs);
     await setDirtyRate(job, 0);
     say(`${megabytes} MB: requeue`);
     // A machine that stands where it was would be thawed.
@@ -80,6 +84,7 @@ async function ofSize(lab: Lab, megabytes: number, runs: number, say: BenchOptio
       periodic_pause: {
         idle,
         [`dirtying_${DIRTY_MB_PER_S}_mb_per_s`]: { reached_mb_per_s: reached, ...dirty },
+        dirtying_flat_out: { reached_mb_per_s: most, ...flatOut },
       },
       live_migration: migration,
       criu: await criu(megabytes),

@@ -25,7 +25,11 @@ export async function pausesOf(lab: Lab, node: LabHost, job: LiveJob, runs: numb
     parts.push(staged.fields);
     pauses.push(Object.values(staged.fields).reduce((sum, ms) => sum + ms, 0));
   }
-  const machine = parts.map(({ suspend = 0, stage = 0, resume = 0 }) => suspend + stage + resume);
+  // `stage`: all of the memory, where it could not be written while the job ran.
+  const machine = parts.map(
+    ({ suspend = 0, scratch = 0, rest_of_memory = 0, stage = 0, resume = 0 }) =>
+      suspend + scratch + rest_of_memory + stage + resume,
+  );
   return {
     job_stands_still: spread(pauses, 'ms'),
     machine_stands_still_median_ms: rounded(median(machine)),

@@ -67,7 +67,7 @@ function configPath(lab: Lab, host: LabHost): string {
 }
 
 /** In memory, and each node's own: caddisd removes what it finds there of machines that it does not have, and another lab on this machine may have the same memory. */
-function stagingOf(lab: Lab, host: LabHost): string {
+export function stagingOf(lab: Lab, host: LabHost): string {
   return `/dev/shm/caddis-lab-${statSync(lab.paths.root).ino}-${host.name}`;
 }
 

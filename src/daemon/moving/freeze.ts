@@ -3,7 +3,7 @@ import { CaddisError, messageOf } from '../../model/errors.ts';
 import type { Job } from '../job.ts';
 import type { Node } from '../node.ts';
 import { withdraw } from './release.ts';
-import { standStill } from './stand-still.ts';
+import { stopMachine } from './stand-still.ts';
 import { giveTimeBack } from './time-limit.ts';
 import { whyNotSaved } from './why-not-saved.ts';
 
@@ -14,7 +14,7 @@ const ASK_TIMEOUT_MS = 10_000;
 export async function freeze(node: Node, job: Job): Promise<void> {
   const begun = performance.now();
   job.resources.guest?.asleep();
-  await standStill(node, domainOf(job));
+  await stopMachine(node, job, domainOf(job));
   job.frozenSinceMs ??= begun;
   job.log.info('frozen', { ms: Math.round(performance.now() - begun) });
 }

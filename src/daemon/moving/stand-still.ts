@@ -1,4 +1,5 @@
 import { type Domain, isLibvirtError } from '../../libvirt/index.ts';
+import type { Job } from '../job.ts';
 import type { Node } from '../node.ts';
 
 /** libvirtd is restarted within seconds. */
@@ -11,6 +12,19 @@ export async function standStill({ context }: Pick<Node, 'context'>, domain: Dom
     await context.hypervisor.ready(LIBVIRT_BACK_MS);
     await context.hypervisor.suspend(domain);
   });
+}
+
+/**
+ * Stops a job's machine for as long as nobody resumes it. A checkpoint that is being taken of it is given up: at its end libvirt would start the machine, and may do so for some milliseconds before this
+ * resolves.
+ */
+export async function stopMachine(node: Pick<Node, 'context'>, job: Job, domain: Domain): Promise<void> {
+  const { live } = job;
+  await live?.begun;
+  await standStill(node, domain);
+  if (!live) return;
+  await live.abandon();
+  await standStill(node, domain);
 }
 
 /**

@@ -14,7 +14,7 @@
 
 /* A process that does not stop within this time hangs in the kernel, mostly in a network file system: the host must decide without it. */
 #define STILL_MS 2000
-#define LOOK_EVERY_MS 5
+#define LOOK_EVERY_MS 1
 /* Where rootfs.c puts the scratch disk. */
 #define SCRATCH "/run/caddis/scratch"
 

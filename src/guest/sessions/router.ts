@@ -49,7 +49,7 @@ const MAIN_STEP = 'batch';
 /** Per machine: a node starts far fewer, so that more is a runaway. */
 const MOST_SESSIONS = 4096;
 /** How often streams are looked at while they come to rest. */
-const SETTLE_EVERY_MS = 10;
+const SETTLE_EVERY_MS = 5;
 /** A guest that does not answer a PING for so long while its link is up has been stopped: then nothing else moves either. */
 const FENCE_TIMEOUT_MS = 24 * 3600 * 1000;
 

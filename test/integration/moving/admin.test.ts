@@ -3,6 +3,7 @@ import { join } from 'node:path';
 
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 
+import { linesOf } from '../../bench/daemon-log.ts';
 import type { Lab, LabHost } from '../../lab/host.ts';
 import { on, until } from '../../lab/process.ts';
 import { asUser, type BatchSystem, waitForEnd } from '../support/batch.ts';
@@ -63,6 +64,11 @@ describe('an admin', () => {
 
     // A checkpoint of each, twice; the jobs run on.
     for (let i = 0; i < 2; i++) await Promise.all(jobs.map(({ key }) => caddis(here, 'checkpoint', key)));
+    // On a busy machine one of them may have missed its instant three times, and stood still for all of its memory.
+    const staged = await Promise.all(jobs.map(({ key }) => linesOf(lab, here, key, 0)));
+    expect(staged.flat().map(({ fields }) => Object.keys(fields))).toContainEqual(
+      expect.arrayContaining(['settle', 'rest_of_memory']),
+    );
     await expect(caddis(here, 'drain', there.name)).rejects.toThrow(/this is .*: run "caddis drain" on/);
     const said = await caddis(here, 'drain', here.name, '--reason', 'a new disk', '--wait', '100');
     expect(said).toContain(`${here.name} is out of service and has no machine any more`);

@@ -1,7 +1,11 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
+import { stagingOf } from '../../lab/caddisd.ts';
 import type { Lab, LabHost } from '../../lab/host.ts';
-import { until } from '../../lab/process.ts';
+import { on, until } from '../../lab/process.ts';
 import { asUser, type BatchSystem, waitForEnd } from '../support/batch.ts';
 import { restartCaddisd } from '../support/faults.ts';
 import { theLab } from '../support/lab.ts';
@@ -92,7 +96,15 @@ describe('a suspended job gives its memory back', () => {
       ...(system === 'gridengine' ? { options: ['-l', `hostname=${node.name}`] } : {}),
     });
     await untilTick(job, 3);
+    // A checkpoint is under way: libvirt starts the machine at its end, and the job stands still all the same.
+    const [machine] = [...(await machinesOf(node))].find(([, of]) => of.job === job.key) ?? [];
+    const image = join(stagingOf(lab, node), 'caddis', `${machine}.memory`);
+    const checkpoint = on(node, [process.execPath, 'dist/caddis.cjs', 'checkpoint', job.key], {
+      timeoutMs: MOVE_MS,
+    }).catch(() => undefined);
+    await until(`${image} to be written`, async () => existsSync(image), { timeoutMs: MOVE_MS, everyMs: 2 });
     await say(job, 'suspend');
+    await checkpoint;
     await untilOn(node, job, 'released');
     await until(
       'its QEMU to be gone',
