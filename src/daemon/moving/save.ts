@@ -17,6 +17,7 @@ import { CaddisError, messageOf } from '../../model/errors.ts';
 import { formatBytes } from '../../model/units.ts';
 import { type Hypervisor, isSavedBefore } from '../../vm/hypervisor.ts';
 import { qemuProcess, residentBytes } from '../../vm/qemu-process.ts';
+import { isStream } from '../../vm/save-image.ts';
 import type { Job } from '../job.ts';
 import type { Node } from '../node.ts';
 import { stopwatch } from '../start-machine.ts';
@@ -257,7 +258,11 @@ async function writeMemory(
         signal: run.signal,
       });
     const say = (text: string) => job.log.warn(text);
-    return await copyWhileWritten(store.io, { from: staged, to: draft.memoryPath, write, say }, run);
+    return await copyWhileWritten(
+      store.io,
+      { from: staged, to: draft.memoryPath, write, isStream: () => isStream(staged), say },
+      run,
+    );
   } finally {
     await rm(staged, { force: true });
   }

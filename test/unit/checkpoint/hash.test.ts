@@ -84,8 +84,12 @@ describe('a copy', () => {
 describe('a copy of a file that is being written', () => {
   const said: string[] = [];
   const copy = () => join(dir, 'copy-while-written');
-  const copyOf = (write: () => Promise<void>) =>
-    copyWhileWritten(io, { from: file, to: copy(), write, say: (text) => said.push(text) });
+  const copyOf = (write: () => Promise<void>, isStream = false) =>
+    copyWhileWritten(io, {
+      ...{ from: file, to: copy(), write },
+      isStream: () => Promise.resolve(isStream),
+      say: (text) => said.push(text),
+    });
   const writeSlowly = async (touch: (writer: FileHandle) => Promise<unknown>) => {
     await writeFile(file, Buffer.alloc(CHUNK_BYTES));
     for (let at = CHUNK_BYTES; at < content.length; at += 2_000_000) {
@@ -101,8 +105,9 @@ describe('a copy of a file that is being written', () => {
     await Promise.all([file, copy()].map((path) => rm(path, { force: true })));
   });
 
-  it('is the file when its beginning was written last', async () => {
-    const copied = await copyOf(() => writeSlowly((writer) => writer.write(content, 0, CHUNK_BYTES, 0)));
+  it.each([true, false])('is the file when its beginning was written last: stream %s', async (stream) => {
+    const write = () => writeSlowly((writer) => writer.write(content, 0, CHUNK_BYTES, 0));
+    const copied = await copyOf(write, stream);
     expect(copied).toEqual({ bytes: content.length, hash: hashOf(content) });
     expect((await readFile(copy())).equals(content)).toBe(true);
     expect(said).toEqual([]);
