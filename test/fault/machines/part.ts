@@ -23,6 +23,8 @@ export const machinesPart: FaultPart = {
   run: async (tally) => {
     const say = (line: string) => console.error(`fault: ${line}`);
     await buildInterposer();
+    // With the lab's own 20 s many a restore would fall into the gap of nfs-ganesha, where a process may see EIO before its agent has stopped it (docs/decisions/0060): no matter of saves.
+    process.env.CADDIS_LAB_NFS_LEASE ??= '90';
     const was = await current();
     const lab = was ?? (await up({ log: say }));
     const [one, two] = lab.nodes.map((node) => new WatchedHost(lab, node));
