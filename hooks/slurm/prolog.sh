@@ -26,8 +26,8 @@ mkdir -p "$CADDIS_RUN/jobs" && rm -f "$CADDIS_RUN/jobs/slurm-$SLURM_JOB_ID" &&
 	printf '%s\n' "$reason" >"$CADDIS_RUN/jobs/slurm-$SLURM_JOB_ID"
 
 # This very task: the raw id of an array's last task is the id of the whole array, and Prolog is not told which it is.
-# A job that cannot be requeued starts, and fails with the reason.
-task=$(timeout 20 squeue -h -j "$SLURM_JOB_ID" -o '%A %F %K' |
+# A job that cannot be requeued starts, and fails with the reason; one that was cancelled meanwhile would live again.
+task=$(timeout 20 squeue -h -j "$SLURM_JOB_ID" -t R,CF,S -o '%A %F %K' |
 	awk -v id="$SLURM_JOB_ID" '$1 == id { print ($3 ~ /^[0-9]+$/) ? $2 "_" $3 : id; exit }')
 [ -n "$task" ] && timeout 20 scontrol requeue "$task" ||
 	logger -t caddis -p daemon.err "prolog of job $SLURM_JOB_ID: cannot be requeued, will fail" 2>/dev/null
