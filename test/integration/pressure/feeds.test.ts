@@ -92,8 +92,8 @@ describe('what the node says of itself', () => {
     const after = await wait('top to show it', async () => {
       const seen = await top();
       const used = seen.jobs.find(({ job: key }) => key === job.key)?.memory_used_bytes ?? 0;
-      // Of its limit: a machine has a little more than that.
-      return used > 270 * MiB && seen;
+      // Of its limit: a machine has more than that, by some tens of MiB when its memory was measured while it was in use for something that passed.
+      return used > 230 * MiB && seen;
     });
     const resident = (seen: NodeTop) =>
       seen.jobs.find(({ job: key }) => key === job.key)?.memory_resident_bytes ?? 0;
