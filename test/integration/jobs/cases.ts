@@ -23,7 +23,7 @@ export function withoutIds(text: string, result: BatchResult): string {
   return text
     .replaceAll(result.directory, '<dir>')
     .replace(/slurmstepd-n\d/g, 'slurmstepd-<node>')
-    .replace(/\/execd\/n\d\//g, '/execd/<node>/')
+    .replace(/\/(execd|slurmd)\/n\d\//g, '/$1/<node>/')
     .replace(new RegExp(`(/job0*|/job_scripts/|\\bjob )${result.id}\\b`, 'gi'), '$1<id>')
     .replace(/\/job0+</g, '/job<');
 }
