@@ -117,6 +117,11 @@ export class Hypervisor {
     return (await this.#surely(() => this.#libvirt.state(domain))).state === 'paused';
   }
 
+  /** Rejects when QEMU does not answer: libvirt notices only some milliseconds later that one has died. */
+  async demandAnswer(domain: Domain): Promise<void> {
+    await this.#surely(() => this.#libvirt.memoryStats(domain));
+  }
+
   /** What may be said twice is said to the next libvirtd when one dies over it: its machines outlive it. */
   async #surely<T>(say: () => Promise<T>): Promise<T> {
     const until = Date.now() + BACK_WITHIN_MS;

@@ -193,7 +193,11 @@ export async function letRun(
   const { domain, guest } = job.resources;
   if (!domain || !guest) throw new NodeUnfit('the restored machine is gone', { wholeNode: false });
   const lap = stopwatch(job.startMs);
-  if (await hypervisor.isPaused(domain)) await run(() => hypervisor.resume(domain));
+  if (await hypervisor.isPaused(domain)) {
+    // A QEMU that is dead by now has used nothing up.
+    await hypervisor.demandAnswer(domain);
+    await run(() => hypervisor.resume(domain));
+  }
   guest.awake();
   await guest.up(WAKE_TIMEOUT_MS, signal).catch((error: unknown) => {
     throw new NodeUnfit(`the restored guest's agent does not answer: ${messageOf(error)}`, {
