@@ -4,6 +4,7 @@ import type { Manifest } from '../../checkpoint/manifest-schema.ts';
 import { messageOf } from '../../model/errors.ts';
 import { formatKey } from '../../model/job.ts';
 import type { Job } from '../job.ts';
+import type { Checkpoints } from './checkpoints.ts';
 
 /** Renaming a file takes no time; a home directory that hangs must not hold the prolog. */
 const KEEP_TIMEOUT_MS = 20_000;
@@ -64,6 +65,25 @@ export async function putBack(job: Job): Promise<void> {
       path,
       kept,
     ]).catch((error: unknown) => job.log.warn(`${kept} could not be put back: ${messageOf(error)}`));
+}
+
+/** By name of the output file and of what was moved aside. */
+const GIVE_UP = '[ ! -e "$2" ] || { [ -e "$1" ] && rm -f -- "$2"; } || mv -n -- "$2" "$1"';
+
+/**
+ * A job that starts afresh after all: what a restore that did not come to its end has moved aside is the output file again, with which the scheduler does what it does with any job that it
+ * starts again. Left there, the next restore would take it for the new run's output. Never rejects.
+ */
+export async function giveUpKept(job: Job, { store }: Checkpoints): Promise<void> {
+  try {
+    const kept = new Map<string, KeptFile>();
+    for (const generation of await store.generations(job.key))
+      if (generation.state === 'complete')
+        for (const file of keptBefore(job, generation.manifest.sessions)) kept.set(file.kept, file);
+    for (const file of kept.values()) await asUser(job, ['sh', '-c', GIVE_UP, 'sh', file.path, file.kept]);
+  } catch (error) {
+    job.log.warn(`output of an earlier run may stay aside: ${messageOf(error)}`);
+  }
 }
 
 async function asUser({ identity }: Job, command: readonly string[]): Promise<void> {

@@ -12,6 +12,7 @@ import { identityOf } from '../identity.ts';
 import { Job, type JobResources } from '../job.ts';
 import { unbind } from '../moving/binding.ts';
 import type { Checkpoints } from '../moving/checkpoints.ts';
+import { giveUpKept } from '../moving/kept-output.ts';
 import { savePeriodically } from '../moving/periodic.ts';
 import { factsOf } from '../moving/restore-machine.ts';
 import { AsksTooLittle, goOn, isRefusedCheckpoint, newestCheckpoint } from '../moving/resume-job.ts';
@@ -95,6 +96,7 @@ async function begin(
       if (checkpoints && generation)
         await goOn(node.context, checkpoints, job, generation, { here, elsewhere }, signal);
       else {
+        if (checkpoints && request.restartCount > 0) await giveUpKept(job, checkpoints);
         await startMachine(node.context, job, signal);
         await lookAtHostCpu(job);
         job.facts.bootCpuMs = job.hostCpu.nowMs;
