@@ -108,9 +108,11 @@ export class Hypervisor {
     return this.#libvirt.suspend(domain, { timeoutMs });
   }
 
-  /** One that runs already is no error. */
+  /** One that runs already is no error: it may have been said to a libvirtd that died over it. */
   resume(domain: Domain): Promise<void> {
-    return this.#surely(() => this.#libvirt.resume(domain, { timeoutMs: 10_000 }));
+    return this.#surely(() => this.#libvirt.resume(domain, { timeoutMs: 10_000 })).catch((error: unknown) => {
+      if (!isLibvirtError(error) || !/already running/.test(error.message)) throw error;
+    });
   }
 
   async isPaused(domain: Domain): Promise<boolean> {

@@ -13,7 +13,7 @@ const THEIRS =
 /** From here on the checkpoint is there. */
 const PUBLISHED = 'rename generation';
 /** From here on the job may have run. */
-const RUNS = 'create generation/resumed';
+const RUNS = 'writeFile generation/resumed';
 
 /**
  * Kills caddisd after every step of a save and of a restore, and QEMU and libvirtd around their own, one point of one job in each move of it. Points come from the moves
