@@ -1,7 +1,5 @@
-import { constants } from 'node:fs';
-import { access, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import type { Server } from 'node:http';
-import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 
@@ -16,41 +14,38 @@ import { createSlurm } from '../scheduler/slurm/index.ts';
 import { Hypervisor } from '../vm/hypervisor.ts';
 import type { Acceleration } from '../vm/shape.ts';
 import { Accounts } from './accounting/accounts.ts';
-import { enforceCpuLimit } from './accounting/cpu-limit.ts';
 import { SchedulerCalls } from './accounting/scheduler-calls.ts';
 import { adopt, reconcile } from './adopt.ts';
 import { answer } from './answer.ts';
+import { connectGuest } from './connect-guest.ts';
 import { execute } from './execute.ts';
-import { Guest } from './guest.ts';
 import { NodeHealth } from './health.ts';
 import { HookServer } from './hook-server.ts';
-import { identityOf } from './identity.ts';
 import type { Job } from './job.ts';
 import { JobTable } from './job-table.ts';
 import type { Log } from './log.ts';
 import { look } from './look.ts';
 import { type Checkpoints, openCheckpoints } from './moving/checkpoints.ts';
 import { discard, discardForgotten } from './moving/discard.ts';
-import { holdSignal } from './moving/hold-signal.ts';
 import { finishRaises } from './moving/raise-request.ts';
 import { releaseWhenDue } from './moving/release-timer.ts';
 import { stopMachine } from './moving/stand-still.ts';
 import { tidyStore } from './moving/tidy.ts';
 import type { Node } from './node.ts';
+import { demandWritable, imageTrouble } from './node-trouble.ts';
 import { endOrphans } from './orphans.ts';
-import { rootSocket, userSocket } from './places.ts';
+import { rootSocket } from './places.ts';
 import { Deeds } from './pressure/deeds.ts';
 import { Feed } from './pressure/feed.ts';
 import { GiveBack } from './pressure/give-back.ts';
 import { Growth } from './pressure/growth.ts';
-import { guestSample } from './pressure/guest-sample.ts';
 import { heldByBorrowers } from './pressure/lending.ts';
 import { serveMetrics } from './pressure/metrics.ts';
 import { Sampler } from './pressure/sampler.ts';
 import { SaveSpeed } from './pressure/save-speed.ts';
 import type { NodeView } from './pressure/view.ts';
-import { decideRelay } from './relay.ts';
 import type { NodeContext } from './start-machine.ts';
+import { UserSockets } from './user-sockets.ts';
 import { top } from './verbs/top.ts';
 
 /** Jobs of a caddisd that was down at their epilog are looked for after the shims have had time to come back. */
@@ -65,8 +60,6 @@ const DISCARD_AFTER_MS = 5_000;
 /** libvirtd starts within a second or two; a busy node takes longer. */
 const LIBVIRT_START_MS = 10_000;
 const LIBVIRT_AWAY_MS = 10_000;
-/** Users of one node whose jobs have ended there, at most. */
-const USER_SOCKETS_MOST = 1_000;
 
 /** One per node: owns the node's machines, answers the hooks, and watches both. */
 export class Daemon implements Node {
@@ -94,8 +87,7 @@ export class Daemon implements Node {
   #orphanCheck: NodeJS.Timeout | undefined;
   #sampler: Sampler | undefined;
   readonly #growth = new Growth(this);
-  /** Uids that have one. */
-  readonly #userSockets = new Set<number>();
+  readonly #userSockets: UserSockets;
   #metrics: Server | undefined;
 
   constructor(config: Config, log: Log) {
@@ -120,12 +112,13 @@ export class Daemon implements Node {
       keep: config.accounting.keep,
       log,
       schedulers: this.schedulers,
-      ended: (uid) => void this.#openUserSocket(uid),
+      ended: (uid) => void this.#userSockets.open(uid),
     });
     this.#server = new HookServer({
       handler: (call, client, socket) => answer(this, call, client, socket, this.#stop.signal),
       rejected: (socket, reason) => this.log.warn(`${socket.path}: ${reason}`),
     });
+    this.#userSockets = new UserSockets(this.#server, config.run_dir, log);
   }
 
   /** What starts have in common; there only after `start`. */
@@ -171,7 +164,7 @@ export class Daemon implements Node {
     );
     await this.health.start();
     await this.#watchPressure();
-    await this.#openUserSockets();
+    await this.#userSockets.openAll(this.accounts.jobs);
     this.accounts.start();
     this.#orphanCheck = setTimeout(() => void this.#checkOrphans(), ORPHAN_CHECK_MS);
     void releaseWhenDue(this, this.#stop.signal);
@@ -184,24 +177,6 @@ export class Daemon implements Node {
 
   get lendableBytes(): number | undefined {
     return this.#sampler?.lendableBytes;
-  }
-
-  /** Where users ask for their own jobs: a socket each, which the kernel opens to nobody else. */
-  async #openUserSockets(): Promise<void> {
-    for (const uid of await this.accounts.jobs.users().catch(() => [])) await this.#openUserSocket(uid);
-  }
-
-  async #openUserSocket(uid: number): Promise<void> {
-    const open = this.#userSockets;
-    if (open.has(uid) || uid === 0 || open.size >= USER_SOCKETS_MOST) return;
-    open.add(uid);
-    try {
-      const { gid } = await identityOf(uid);
-      await this.#server.listen({ path: userSocket(this.config.run_dir, uid), owner: { uid, gid } });
-    } catch (error) {
-      open.delete(uid);
-      this.log.warn(`user ${uid} cannot ask for its jobs: ${messageOf(error)}`);
-    }
   }
 
   async #watchPressure(): Promise<void> {
@@ -234,7 +209,7 @@ export class Daemon implements Node {
       this.#context = {
         ...found,
         hypervisor: this.#hypervisor,
-        connectGuest: (job) => this.#connectGuest(job),
+        connectGuest: (job) => connectGuest(this.config, job, () => this.#reported(job)),
         checkpoints: await this.#openCheckpoints(found.acceleration),
         heldByBorrowers: () => heldByBorrowers(this),
       };
@@ -252,7 +227,7 @@ export class Daemon implements Node {
   /** Why no machine can be made now whatever the job, if so. A start of caddisd is waited for. */
   async trouble(signal: AbortSignal): Promise<string | undefined> {
     if (!(await this.isReady(signal))) return this.health.reason ?? 'caddisd is still starting';
-    return this.#imageTrouble();
+    return imageTrouble(this.context.shape, this.config.vm.image);
   }
 
   /** Resolves when machines were taken over, or with false after a bound that a hook can wait. */
@@ -327,35 +302,10 @@ export class Daemon implements Node {
     timer.unref();
   }
 
-  #connectGuest(job: Job): Guest {
-    return new Guest({
-      control: job.places.control,
-      bulk: job.places.bulk,
-      log: job.log,
-      lostShimGraceMs: this.config.policy.lost_shim_grace * 1000,
-      silentAfterMs: this.config.vm.agent_timeout * 1000,
-      decideRelay: (request) => decideRelay(job, this.config.storage, request, job.shims.get(request.parent)),
-      sayNotStarted: job.scheduler.sayNotStarted,
-      isForMainOnly: job.scheduler.isForMainOnly,
-      onSignal: (signal) => holdSignal(job, signal),
-      stepOpened: () => void job.dispatch({ type: 'step-opened' }),
-      stepEnded: (session) => {
-        job.forgetStep(session);
-        void job.dispatch({ type: 'step-ended' });
-      },
-      silent: (reason) => void job.dispatch({ type: 'machine-lost', reason }),
-      pressure: (pressure) => {
-        job.sizes.availableBytes = pressure.memAvailableBytes;
-        const sample = guestSample(pressure, performance.now());
-        if (sample) {
-          job.report = { sample, steps: pressure.sessions, used: pressure.job };
-          enforceCpuLimit(job);
-        }
-        this.#growth.reported(job);
-        // An owner that wakes up is not kept waiting for the next look.
-        if (this.giveBack.isLending) this.#sampler?.lookSoon();
-      },
-    });
+  #reported(job: Job): void {
+    this.#growth.reported(job);
+    // An owner that wakes up is not kept waiting for the next look.
+    if (this.giveBack.isLending) this.#sampler?.lookSoon();
   }
 
   async #watchLibvirt(): Promise<void> {
@@ -417,21 +367,9 @@ export class Daemon implements Node {
     // A restart of libvirtd is no reason to drain a node; a start waits as long for it.
     if (!this.#hypervisor.isUp && (thorough || downMs > LIBVIRT_AWAY_MS))
       return `libvirt does not answer at ${config.libvirt.socket}; is libvirtd running?`;
-    const image = await this.#imageTrouble();
+    const image = await imageTrouble(this.context.shape, config.vm.image);
     if (image !== undefined || !thorough) return image;
-    const dirs = [
-      config.scratch.dir,
-      ...(config.network.mode === 'bridge' ? [config.network.claims_dir] : []),
-    ];
-    for (const dir of dirs) await tryWriting(dir);
-    return undefined;
-  }
-
-  async #imageTrouble(): Promise<string | undefined> {
-    const { shape, config } = this.context;
-    for (const file of [shape.kernel, shape.initrd, shape.root])
-      if (!(await readable(file)))
-        return `image ${config.vm.image} is incomplete: ${file} cannot be read; run "caddis image build"`;
+    await demandWritable(config);
     return undefined;
   }
 }
@@ -442,24 +380,4 @@ const VERSION = typeof CADDIS_VERSION === 'string' ? CADDIS_VERSION : 'developme
 
 function schedulerOptions(section: Config['slurm'] | Config['gridengine']) {
   return { binDir: section.bin_dir, spoolDir: section.spool_dir, environment: section.environment };
-}
-
-/** Throws what a machine's start would: a full or read-only file system, a directory that is gone. */
-async function tryWriting(dir: string): Promise<void> {
-  const path = join(dir, `.caddis-probe-${hostname()}`);
-  try {
-    await mkdir(dir, { recursive: true, mode: 0o711 });
-    await writeFile(path, 'probe\n');
-  } catch (error) {
-    throw new CaddisError(`cannot write in ${dir}: ${messageOf(error)}`);
-  } finally {
-    await rm(path, { force: true }).catch(() => undefined);
-  }
-}
-
-async function readable(path: string): Promise<boolean> {
-  return access(path, constants.R_OK).then(
-    () => true,
-    () => false,
-  );
 }

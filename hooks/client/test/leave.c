@@ -107,6 +107,19 @@ static void at_the_readers_pace(void)
 	rig_end(&r);
 }
 
+/* The connection breaks, and the next caddisd hears the same. */
+static void asked_again(struct rig *r)
+{
+	rig_break(r);
+	CHECK(rig_open(r) && rig_tags(r, T_SESSION, NULL, NULL) == 1);
+	open_now(r);
+	CHECK(rig_expect(r, F_ATTACH) && get64(r->payload + 8) == 65536);
+	rig_say(r, F_MOVED, STREAM_NONE, 0, 0, NULL, 0);
+	CHECK(rig_expect(r, F_MOVED) && moved(r, 1, 0) == 65536);
+	silent_end(r);
+	rig_end(r);
+}
+
 static void broken_before_the_answer(void)
 {
 	static struct rig r;
@@ -119,14 +132,7 @@ static void broken_before_the_answer(void)
 	rig_say(&r, F_MOVED, STREAM_NONE, 0, 0, NULL, 0);
 	for (int i = 0; i < 10; i++)
 		rig_turn(&r, 20);
-	rig_break(&r);
-	CHECK(rig_open(&r) && rig_tags(&r, T_SESSION, NULL, NULL) == 1);
-	open_now(&r);
-	CHECK(rig_expect(&r, F_ATTACH) && get64(r.payload + 8) == 65536);
-	rig_say(&r, F_MOVED, STREAM_NONE, 0, 0, NULL, 0);
-	CHECK(rig_expect(&r, F_MOVED) && moved(&r, 1, 0) == 65536);
-	silent_end(&r);
-	rig_end(&r);
+	asked_again(&r);
 }
 
 /* What it answered may have been lost with caddisd: it stays until it hears that this is not so, and says no less and no more to the next one. */
@@ -146,14 +152,7 @@ static void broken_after_the_answer(void)
 	for (int i = 0; i < 15; i++)
 		rig_turn(&r, 20);
 	CHECK(!kill(r.pid, 0));
-	rig_break(&r);
-	CHECK(rig_open(&r) && rig_tags(&r, T_SESSION, NULL, NULL) == 1);
-	open_now(&r);
-	CHECK(rig_expect(&r, F_ATTACH) && get64(r.payload + 8) == 65536);
-	rig_say(&r, F_MOVED, STREAM_NONE, 0, 0, NULL, 0);
-	CHECK(rig_expect(&r, F_MOVED) && moved(&r, 1, 0) == 65536);
-	silent_end(&r);
-	rig_end(&r);
+	asked_again(&r);
 }
 
 static void signals_first(void)
