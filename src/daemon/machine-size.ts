@@ -195,3 +195,8 @@ export function admit({ config, heldByBorrowers }: NodeContext, job: Job, bytes:
   const returnable = config.pressure.scavenge.includes(job.facts.request.queue) ? 0 : heldByBorrowers();
   return admitMemory(bytes, config.vm.reserve_memory, returnable);
 }
+
+/** The larger value if it is news, else undefined. */
+export function larger(wanted: number | undefined, now: number | undefined): number | undefined {
+  return wanted !== undefined && (now === undefined || wanted > now) ? wanted : undefined;
+}

@@ -13,7 +13,7 @@ import { throttleInbound } from '../../vm/network/throttle.ts';
 import { qemuProcess } from '../../vm/qemu-process.ts';
 import { retargetXml } from '../../vm/retarget.ts';
 import type { Job, JobResources } from '../job.ts';
-import { admit, grow } from '../machine-size.ts';
+import { admit, grow, larger } from '../machine-size.ts';
 import { createPlaces, recordQemu } from '../places.ts';
 import { type NodeContext, stopwatch } from '../start-machine.ts';
 import type { Checkpoints } from './checkpoints.ts';
@@ -268,8 +268,4 @@ function placesOf({ config, shape }: NodeContext, saved: MachineFacts, job: Job)
   if (saved.imageDirectory !== undefined) paths.push([`${saved.imageDirectory}/`, `${dirname(shape.root)}/`]);
   if (saved.runDir !== undefined) paths.push([`${saved.runDir}/machines/`, `${config.run_dir}/machines/`]);
   return paths;
-}
-
-function larger(wanted: number | undefined, now: number | undefined): number | undefined {
-  return wanted !== undefined && (now === undefined || wanted > now) ? wanted : undefined;
 }

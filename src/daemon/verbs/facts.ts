@@ -2,7 +2,7 @@ import { messageOf } from '../../model/errors.ts';
 import { formatKey, type HookCall, type JobFacts } from '../../model/job.ts';
 import type { HookAnswer, Scheduler } from '../../scheduler/scheduler.ts';
 import type { Job } from '../job.ts';
-import { grow } from '../machine-size.ts';
+import { grow, larger } from '../machine-size.ts';
 import { whyAfresh } from '../moving/why-not-saved.ts';
 import type { Node } from '../node.ts';
 import { start } from './prolog.ts';
@@ -76,9 +76,4 @@ async function remember(
   if (said.cpus !== undefined) job.facts.request.cpus = job.sizes.cpus;
   if (said.memoryBytes !== undefined) job.facts.request.memoryBytes = job.sizes.memoryBytes;
   if (domain) await context.hypervisor.setFacts(domain, job.facts);
-}
-
-/** The larger value if it is news, else undefined. */
-function larger(said: number | undefined, now: number | undefined): number | undefined {
-  return said !== undefined && (now === undefined || said > now) ? said : undefined;
 }
